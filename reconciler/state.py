@@ -1,0 +1,222 @@
+"""The nouns, under everything: addresses, digests, artifacts, desired and observed files, records. Values only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, NewType
+
+Digest = NewType("Digest", str)
+"""`sha256:<64 hex>` of the bytes, or `git-sha1:<40 hex>` of the git blob (`blob <size>\\0` + bytes). Lower case."""
+
+Algorithm = Literal["sha256", "git-sha1"]
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|git-sha1:[0-9a-f]{40}")
+
+
+def parse_digest(text: str) -> Digest:
+    """Return `text` as a digest; raise ValueError when it is not one, before it gets near a path."""
+    if not _DIGEST.fullmatch(text):
+        raise ValueError(f"not a digest: {text[:100]!r}; expected sha256:<64 hex> or git-sha1:<40 hex>")
+    return Digest(text)
+
+
+def algorithm(digest: Digest) -> Algorithm:
+    """Return the algorithm that a digest names."""
+    return "sha256" if digest.startswith("sha256:") else "git-sha1"
+
+
+class Address(NamedTuple):
+    """One variant in one location; `VARIANT@LOCATION` everywhere."""
+
+    variant: str
+    location: str
+
+    def __str__(self) -> str:
+        return f"{self.variant}@{self.location}"
+
+
+class Artifact(NamedTuple):
+    """One file of a source, as locked: path inside the source (posix), size in bytes, digest.
+
+    `support` marks a file that comes from the support repository instead. `url` is where an `https:` or `file:`
+    source keeps it ('' for the Hub, where repository and revision say it).
+    """
+
+    path: str
+    size: int
+    digest: Digest
+    support: bool = False
+    url: str = ""
+
+
+class Support(NamedTuple):
+    """The repository that lends missing config and tokenizer files, and its locked commit."""
+
+    source: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What the lock holds of one variant: exact revision and files, sorted by path."""
+
+    source: str
+    revision: str | None
+    files: tuple[Artifact, ...]
+    license: str | None = None
+    support: Support | None = None
+
+
+class Placement(NamedTuple):
+    """Where one artifact belongs: `path` is relative to the location's root, posix."""
+
+    path: str
+    artifact: Artifact
+
+
+class Link(NamedTuple):
+    """A symbolic link that a store wants beside the files; `path` relative to the root, `target` as readlink gives it."""
+
+    path: str
+    target: str
+
+
+class Note(NamedTuple):
+    """A small text file that the store's own tool reads (a branch's commit in the HF cache)."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a store arranges one variant. `home` is the directory (or single file) that a reader would name."""
+
+    home: str
+    files: tuple[Placement, ...]
+    links: tuple[Link, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
+class Identity(NamedTuple):
+    """What a path under a store says about itself; the inverse of a layout. Empty strings where the store cannot tell."""
+
+    repository: str
+    branch: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """The facts of a variant besides its bytes. None means: nobody claims it."""
+
+    backend: str | None = None
+    format: str | None = None
+    quant: str | None = None
+    served_as: str | None = None
+    license: str | None = None
+    protect: bool = False
+    roles: tuple[tuple[str, int], ...] = ()
+    """(role, position in the manifest's order of preference, 1 first), sorted by role."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """One variant as it should be, in its place. `where` is `file:line:column` of its declaration."""
+
+    address: Address
+    pin: Pin
+    layout: Layout
+    attributes: Attributes
+    where: str = ""
+
+
+class ObservedFile(NamedTuple):
+    """One regular file under a root, by stat; `path` relative to the root, times in ns."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    device: int
+
+
+class Staged(NamedTuple):
+    """A file in a location's stage, named by what it will be; `size` is what is there now."""
+
+    name: str
+    size: int
+
+
+class Trashed(NamedTuple):
+    """A file that waits in a location's trash: where it lay, what it was, since when (unix seconds)."""
+
+    name: str
+    path: str
+    size: int
+    digest: Digest | None
+    since: float
+    generation: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedLocation:
+    """One location as it is. When `readable` is false, `why` says so and nothing below it means anything."""
+
+    name: str
+    store: str
+    root: str
+    id: str | None = None
+    readable: bool = True
+    why: str = ""
+    exists: bool = True
+    device: int = 0
+    free_bytes: int = 0
+    files: Mapping[str, ObservedFile] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
+    """Paths that are neither regular files nor links nor directories, or cannot be read, with why."""
+    empty_dirs: tuple[str, ...] = ()
+    staged: tuple[Staged, ...] = ()
+    trash: tuple[Trashed, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Placed(NamedTuple):
+    """One file that we placed or adopted, as it was when we recorded it."""
+
+    path: str
+    size: int
+    digest: Digest
+    mtime_ns: int
+    inode: int
+    artifact: str = ""
+    """Path inside the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the registry says of one managed variant: who declared it, what was placed, where it came from."""
+
+    address: Address
+    manifest: str
+    pin: Pin
+    home: str
+    files: tuple[Placed, ...]
+    links: tuple[Link, ...]
+    notes: tuple[Note, ...]
+    attributes: Attributes
+    generation: int = 0
+
+
+Known = Mapping[tuple[int, int, int, int], Mapping[str, Digest]]
+"""(device, inode, size, mtime_ns) -> algorithm -> digest: what hashing has taught us, now or earlier."""
+
+
+def identity_key(file: ObservedFile) -> tuple[int, int, int, int]:
+    """Return the key under which a digest of these bytes is remembered."""
+    return (file.device, file.inode, file.size, file.mtime_ns)
