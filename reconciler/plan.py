@@ -1,0 +1,198 @@
+"""The plan as data: what would change, why, and what stands in the way. Pure; apply, text, Markdown and JSON read this one value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple
+
+from reconciler.state import Address, Digest, Link, Note, Pin
+
+
+class Action(StrEnum):
+    """The four things that apply can do, and the one that it leaves alone."""
+
+    NORMALIZE = "normalize"
+    DOWNLOAD = "download"
+    REMOVE = "remove"
+    PRUNE = "prune"
+    KEEP = "keep"
+
+
+ORDER: Mapping[Action, int] = {action: position for position, action in enumerate(Action)}
+"""The order of apply: bytes that are here first, then those from afar, and nothing goes before the new stands."""
+
+Method = Literal["fetch", "link", "copy", "move", "none"]
+
+
+class FileRow(NamedTuple):
+    """One file of a step.
+
+    `path` is relative to the location's root. `origin` says where the bytes are on this machine, when they are
+    (`LOCATION:path`, `LOCATION:trash/NAME` or `file:///…`); `artifact` is the path inside the source, `support` and `url` as in the lock.
+    `replaces` is true when other bytes of ours lie at `path` now and go to the trash.
+    """
+
+    path: str
+    size: int
+    digest: Digest | None
+    method: Method
+    origin: str = ""
+    artifact: str = ""
+    support: bool = False
+    url: str = ""
+    replaces: bool = False
+
+
+class Bytes(NamedTuple):
+    """What a step moves, in bytes."""
+
+    download: int = 0
+    reuse: int = 0
+    trash: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A variant's record as people read it; what `before` and `after` hold. None: nobody says."""
+
+    source: str | None = None
+    revision: str | None = None
+    format: str | None = None
+    quant: str | None = None
+    path: str | None = None
+    backend: str | None = None
+    served_as: str | None = None
+    license: str | None = None
+    support: str | None = None
+    """`SOURCE at REVISION` of the repository that lends missing files."""
+    protect: bool = False
+    roles: Mapping[str, int] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change to one variant in one location. Absence is a value: `before=None` creates, `after=None` deletes.
+
+    `blocked` says why the step must not run now and what would lift that. `trash` are files that leave; `links` and
+    `notes` are what the store wants beside the files. `renamed_from` is the address whose record this one continues.
+    """
+
+    address: Address
+    action: Action
+    reason: str
+    before: Facts | None = None
+    after: Facts | None = None
+    files: tuple[FileRow, ...] = ()
+    bytes: Bytes = Bytes()
+    blocked: str | None = None
+    trash: tuple[FileRow, ...] = ()
+    links: tuple[Link, ...] = ()
+    notes: tuple[Note, ...] = ()
+    renamed_from: Address | None = None
+
+
+class Reliance(NamedTuple):
+    """A path that the plan was made from: its stat then, or None for absent. A saved plan is stale when it differs."""
+
+    location: str
+    path: str
+    stat: tuple[int, int, int] | None
+    """(size, mtime_ns, inode)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A location as the plan's readers need it. `device` tells file systems apart, on this machine only."""
+
+    store: str
+    root: str
+    id: str | None
+    free_bytes: int
+    readable: bool
+    why: str = ""
+    device: int = 0
+
+
+class Summary(NamedTuple):
+    """The counts of a plan. Blocked steps are counted as blocked and nowhere else."""
+
+    download: int = 0
+    normalize: int = 0
+    prune: int = 0
+    remove: int = 0
+    keep: int = 0
+    blocked: int = 0
+    bytes_download: int = 0
+    bytes_reuse: int = 0
+    bytes_trash: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the user asked the plan to be about: address globs, and the addresses whose guard he lifts."""
+
+    target: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that its readers need. `resolved` holds what the lock lacked; apply writes it."""
+
+    manifest_path: str
+    manifest_name: str
+    manifest_digest: Digest
+    lock_path: str
+    lock_digest: Digest | None
+    registry_path: str
+    registry_serial: int
+    locations: Mapping[str, Place]
+    steps: tuple[Step, ...]
+    unmanaged_files: int = 0
+    unmanaged_bytes: int = 0
+    resolved: Mapping[str, Pin] = field(default_factory=dict)
+    selection: Selection = Selection()
+    relies_on: tuple[Reliance, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> tuple[Step, ...]:
+        """The steps that apply would run."""
+        return tuple(step for step in self.steps if step.blocked is None and step.action is not Action.KEEP)
+
+    @property
+    def blocked(self) -> tuple[Step, ...]:
+        """The steps that must not run now."""
+        return tuple(step for step in self.steps if step.blocked is not None)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do and nothing in the way."""
+        return not self.changes and not self.blocked and not self.resolved
+
+    @property
+    def summary(self) -> Summary:
+        """Count the steps, and add up what the unblocked ones move."""
+        return summarize(self.steps)
+
+
+def summarize(steps: Iterable[Step]) -> Summary:
+    """Count steps by action; blocked ones only as blocked."""
+    counts = dict.fromkeys(Action, 0)
+    blocked = download = reuse = trash = 0
+    for step in steps:
+        if step.blocked is not None:
+            blocked += 1
+            continue
+        counts[step.action] += 1
+        download += step.bytes.download
+        reuse += step.bytes.reuse
+        trash += step.bytes.trash
+    return Summary(
+        counts[Action.DOWNLOAD], counts[Action.NORMALIZE], counts[Action.PRUNE], counts[Action.REMOVE],
+        counts[Action.KEEP], blocked, download, reuse, trash,
+    )  # fmt: skip
