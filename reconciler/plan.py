@@ -1,4 +1,7 @@
-"""The plan as data: what would change, why, and what stands in the way. Pure; apply, text, Markdown and JSON read this one value."""
+"""The plan as data: what would change, why, and what stands in the way. Pure.
+
+Apply, text, Markdown and JSON read this one value.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ class FileRow(NamedTuple):
     """One file of a step.
 
     `path` is relative to the location's root. `origin` says where the bytes are on this machine, when they are
-    (`LOCATION:path`, `LOCATION:trash/NAME` or `file:///…`); `artifact` is the path inside the source, `support` and `url` as in the lock.
+    (`LOCATION:path`, `LOCATION:trash/NAME` or `file:///…`); `artifact` is the path inside the source, `support` and
+    `url` as in the lock.
     `replaces` is true when other bytes of ours lie at `path` now and go to the trash.
     """
 

@@ -77,7 +77,7 @@ class Placement(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A symbolic link that a store wants beside the files; `path` relative to the root, `target` as readlink gives it."""
+    """A symbolic link that a store wants beside the files; `path` below the root, `target` as readlink gives it."""
 
     path: str
     target: str
@@ -101,7 +101,7 @@ class Layout:
 
 
 class Identity(NamedTuple):
-    """What a path under a store says about itself; the inverse of a layout. Empty strings where the store cannot tell."""
+    """What a path under a store says about itself; the inverse of a layout. Empty where the store cannot tell."""
 
     repository: str
     branch: str
