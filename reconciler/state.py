@@ -125,13 +125,29 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """One variant as it should be, in its place. `where` is `file:line:column` of its declaration."""
+    """One variant as it should be, in its place. `where` is `file:line:column` of its declaration.
+
+    `attributes` holds what the manifest claims; `format` and `quant` what the names of its files tell.
+    """
 
     address: Address
     pin: Pin
     layout: Layout
     attributes: Attributes
     where: str = ""
+    format: str | None = None
+    quant: str | None = None
+    blocked: str | None = None
+    """Why this variant must not be acted on now, whatever is on disk; None when nothing stands in the way."""
+
+
+class Undecided(NamedTuple):
+    """A declared variant that cannot be planned: upstream could not be asked, or it has no place. Never removed for that."""
+
+    variant: str
+    location: str
+    """'' when nobody can tell yet."""
+    why: str
 
 
 class ObservedFile(NamedTuple):

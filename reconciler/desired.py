@@ -1,0 +1,199 @@
+"""Turn a manifest and its pins into desired variants, each in its place. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NamedTuple
+
+from reconciler.detect import detect_names, is_pickle_name
+from reconciler.paths import collision_key
+from reconciler.references import parse as parse_reference
+from reconciler.state import Address, Attributes, Desired, Layout, Note, Pin, Undecided
+from reconciler.stores import store_of
+
+if TYPE_CHECKING:
+    from reconciler.errors import Problem
+    from reconciler.manifest import Loaded, Manifest, Route, Variant
+
+_WEIGHTS = (".safetensors", ".gguf")
+
+
+class Desires(NamedTuple):
+    """What the manifest asks for: what can be planned, what cannot, and what people should know."""
+
+    variants: tuple[Desired, ...]
+    undecided: tuple[Undecided, ...]
+    warnings: tuple[str, ...]
+
+
+def desire(loaded: Loaded, pins: Mapping[str, Pin], problems: Mapping[str, Problem]) -> Desires:
+    """Place every declared variant; those without a pin or a place are undecided, with the reason."""
+    manifest = loaded.manifest
+    roles = role_positions(manifest.roles)
+    variants: list[Desired] = []
+    undecided: list[Undecided] = []
+    warnings: list[str] = []
+    for name, variant in manifest.variants.items():
+        pin = pins.get(name)
+        if pin is None:
+            problem = problems.get(name)
+            why = (
+                f"{problem.summary} ({problem.hint})" if problem and problem.hint else str(problem and problem.summary)
+            )
+            undecided.append(Undecided(name, variant.location or "", why))
+            continue
+        pin, left_out = without_redundant_pickles(pin, manifest.policy.pickle)
+        if left_out:
+            warnings.append(
+                f"{name}: {len(left_out)} pickle file{'s' * (len(left_out) > 1)} left out, safetensors or GGUF weights are "
+                f"there: {', '.join(left_out[:3])}{', …' * (len(left_out) > 3)} (policy pickle: {manifest.policy.pickle})"
+            )
+        outcome = _place(name, variant, pin, loaded, roles.get(name, ()))
+        if isinstance(outcome, Undecided):
+            undecided.append(outcome)
+        else:
+            variants.append(outcome)
+    settled, more = settle_destinations(variants)
+    return Desires(settled, tuple(undecided), (*warnings, *more))
+
+
+def role_positions(roles: Mapping[str, Iterable[str]]) -> dict[str, tuple[tuple[str, int], ...]]:
+    """Return variant -> ((role, position), …) with position 1 for the first of the manifest's order."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for role, names in sorted(roles.items()):
+        for position, name in enumerate(names, start=1):
+            found.setdefault(name, []).append((role, position))
+    return {name: tuple(positions) for name, positions in found.items()}
+
+
+def without_redundant_pickles(pin: Pin, policy: str) -> tuple[Pin, tuple[str, ...]]:
+    """Leave out pickle weights where the same repository has safetensors or GGUF ones and the policy denies pickles.
+
+    Pickle files can run code when they are loaded (https://docs.python.org/3/library/pickle.html), and most
+    repositories that carry them carry the same weights as safetensors.
+    """
+    if policy != "deny" or not any(artifact.path.endswith(_WEIGHTS) for artifact in pin.files):
+        return pin, ()
+    left_out = tuple(artifact.path for artifact in pin.files if is_pickle_name(artifact.path))
+    if not left_out:
+        return pin, ()
+    return replace(pin, files=tuple(a for a in pin.files if a.path not in set(left_out))), left_out
+
+
+def _place(
+    name: str, variant: Variant, pin: Pin, loaded: Loaded, roles: tuple[tuple[str, int], ...]
+) -> Desired | Undecided:
+    manifest = loaded.manifest
+    detected = detect_names(pin.source, [artifact.path for artifact in pin.files])
+    location = variant.location or route(
+        manifest, variant, variant.format or detected.format, variant.quant or detected.quant
+    )
+    if location is None:
+        return Undecided(name, "", "no location is given and no route matches (add `location:` or a route)")
+    address = Address(name, location)
+    try:
+        layout = store_of(manifest.locations[location].store).layout(pin)
+    except ValueError as error:
+        return Undecided(name, location, str(error))
+    attributes = Attributes(
+        backend=variant.backend,
+        format=variant.format,
+        quant=variant.quant,
+        served_as=variant.served_as,
+        license=variant.license or pin.license,
+        protect=variant.protect,
+        roles=roles,
+        metadata=variant.metadata,
+    )
+    blocked = _pickles(pin, manifest.policy.pickle) or _claims(variant, detected.format, detected.quant)
+    where = loaded.where("variants", name)
+    return Desired(address, pin, layout, attributes, where, detected.format, detected.quant, blocked)
+
+
+def route(manifest: Manifest, variant: Variant, format_: str | None, quant: str | None) -> str | None:
+    """Return where a variant without `location` goes: the first route that matches, else the only location there is."""
+    for rule in manifest.routes:
+        if _matches(rule, variant, format_, quant):
+            return rule.location
+    return next(iter(manifest.locations)) if len(manifest.locations) == 1 else None
+
+
+def _matches(rule: Route, variant: Variant, format_: str | None, quant: str | None) -> bool:
+    facts = (
+        (rule.format, format_),
+        (rule.backend, variant.backend),
+        (rule.quant, quant),
+        (rule.source, variant.source),
+    )
+    return all(wanted is None or fnmatchcase((fact or "").lower(), wanted.lower()) for wanted, fact in facts)
+
+
+def _pickles(pin: Pin, policy: str) -> str | None:
+    pickles = [artifact.path for artifact in pin.files if is_pickle_name(artifact.path)]
+    if policy != "deny" or not pickles:
+        return None
+    return (
+        f"pickle files can run code when they are loaded: {', '.join(pickles[:3])}{', …' * (len(pickles) > 3)} "
+        "(leave them out with `exclude`, or set policy.pickle: allow)"
+    )
+
+
+def _claims(variant: Variant, format_: str | None, quant: str | None) -> str | None:
+    for word, claimed, seen in (("format", variant.format, format_), ("quant", variant.quant, quant)):
+        if claimed is not None and seen is not None and claimed.lower() != seen.lower():
+            return f"the manifest claims {word} {claimed}, the files say {seen} (correct `{word}` or `files`)"
+    return None
+
+
+def settle_destinations(variants: Iterable[Desired]) -> tuple[tuple[Desired, ...], tuple[str, ...]]:
+    """Block variants that want different bytes at one path; let the first say what a shared note holds.
+
+    Paths that differ only in case or Unicode form count as one: on some file systems they are.
+    """
+    taken: dict[tuple[str, str], tuple[str, str, Desired]] = {}
+    notes: dict[tuple[str, str], str] = {}
+    clashes: dict[Address, str] = {}
+    settled: list[Desired] = []
+    warnings: list[str] = []
+    for wanted in variants:
+        for path, artifact in wanted.layout.files:
+            key = (wanted.address.location, path if path.isascii() and path.islower() else collision_key(path))
+            other = taken.setdefault(key, (path, artifact.digest, wanted))
+            if other[0] != path or other[1] != artifact.digest:
+                clashes.setdefault(wanted.address, _clash(path, other[0], other[2].address))
+                clashes.setdefault(other[2].address, _clash(other[0], path, wanted.address))
+        kept, dropped = _settle_notes(wanted, notes)
+        warnings += dropped
+        settled.append(
+            wanted if kept == wanted.layout.notes else replace(wanted, layout=_with_notes(wanted.layout, kept))
+        )
+    if clashes:
+        settled = [replace(d, blocked=d.blocked or clashes.get(d.address)) for d in settled]
+    return tuple(settled), tuple(warnings)
+
+
+def _clash(mine: str, theirs: str, other: Address) -> str:
+    paths = mine if mine == theirs else f"{mine} and {theirs}, one file on some file systems"
+    return f"two variants at one destination: {other} wants other bytes at {paths} (give one of them another location)"
+
+
+def _settle_notes(wanted: Desired, taken: dict[tuple[str, str], str]) -> tuple[tuple[Note, ...], list[str]]:
+    kept: list[Note] = []
+    dropped: list[str] = []
+    for note in wanted.layout.notes:
+        said = taken.setdefault((wanted.address.location, note.path), note.text)
+        if said == note.text:
+            kept.append(note)
+        else:
+            branch = parse_reference(wanted.pin.source).revision or "main"
+            dropped.append(
+                f"{wanted.address}: another variant of the same repository is locked at another commit of {branch}; "
+                f"{note.path} names that one (`lock --upgrade` brings both to one commit)"
+            )
+    return tuple(kept), dropped
+
+
+def _with_notes(layout: Layout, notes: tuple[Note, ...]) -> Layout:
+    return replace(layout, notes=notes)
