@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from reconciler.detect import detect_names, is_pickle_name
 from reconciler.paths import collision_key
 from reconciler.references import parse as parse_reference
-from reconciler.state import Address, Attributes, Desired, Layout, Note, Pin, Undecided
+from reconciler.state import Address, Attributes, Desired, Note, Pin, Undecided
 from reconciler.stores import store_of
 
 if TYPE_CHECKING:
@@ -38,17 +38,13 @@ def desire(loaded: Loaded, pins: Mapping[str, Pin], problems: Mapping[str, Probl
     for name, variant in manifest.variants.items():
         pin = pins.get(name)
         if pin is None:
-            problem = problems.get(name)
-            why = (
-                f"{problem.summary} ({problem.hint})" if problem and problem.hint else str(problem and problem.summary)
-            )
-            undecided.append(Undecided(name, variant.location or "", why))
+            undecided.append(Undecided(name, variant.location or "", _why(problems.get(name))))
             continue
         pin, left_out = without_redundant_pickles(pin, manifest.policy.pickle)
         if left_out:
             warnings.append(
-                f"{name}: {len(left_out)} pickle file{'s' * (len(left_out) > 1)} left out, safetensors or GGUF weights are "
-                f"there: {', '.join(left_out[:3])}{', …' * (len(left_out) > 3)} (policy pickle: {manifest.policy.pickle})"
+                f"{name}: left out {few(left_out)}: pickle files, where the same repository has safetensors or GGUF "
+                "weights (policy pickle: deny)"
             )
         outcome = _place(name, variant, pin, loaded, roles.get(name, ()))
         if isinstance(outcome, Undecided):
@@ -135,7 +131,7 @@ def _pickles(pin: Pin, policy: str) -> str | None:
     if policy != "deny" or not pickles:
         return None
     return (
-        f"pickle files can run code when they are loaded: {', '.join(pickles[:3])}{', …' * (len(pickles) > 3)} "
+        f"pickle files can run code when they are loaded: {few(pickles)} "
         "(leave them out with `exclude`, or set policy.pickle: allow)"
     )
 
@@ -195,5 +191,16 @@ def _settle_notes(wanted: Desired, taken: dict[tuple[str, str], str]) -> tuple[t
     return tuple(kept), dropped
 
 
-def _with_notes(layout: Layout, notes: tuple[Note, ...]) -> Layout:
-    return replace(layout, notes=notes)
+def _with_notes(wanted: Desired, notes: tuple[Note, ...]) -> Desired:
+    return replace(wanted, layout=replace(wanted.layout, notes=notes))
+
+
+def _why(problem: Problem | None) -> str:
+    if problem is None:
+        return "the lock has no entry for it (run `reconciler lock`)"
+    return f"{problem.summary} ({problem.hint})" if problem.hint else problem.summary
+
+
+def few(names: Sequence[str]) -> str:
+    """Name the first three, and count the rest."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

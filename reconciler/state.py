@@ -142,7 +142,10 @@ class Desired:
 
 
 class Undecided(NamedTuple):
-    """A declared variant that cannot be planned: upstream could not be asked, or it has no place. Never removed for that."""
+    """A declared variant that cannot be planned: upstream could not be asked, or it has no place.
+
+    It is never removed for that.
+    """
 
     variant: str
     location: str
@@ -216,7 +219,11 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the registry says of one managed variant: who declared it, what was placed, where it came from."""
+    """What the registry says of one managed variant: who declared it, what was placed, where it came from.
+
+    `root` is the absolute root of its location when it was recorded: locations are told apart by it, since names
+    belong to a manifest and a registry may serve several.
+    """
 
     address: Address
     manifest: str
@@ -227,6 +234,7 @@ class Record:
     notes: tuple[Note, ...]
     attributes: Attributes
     generation: int = 0
+    root: str = ""
 
 
 Known = Mapping[tuple[int, int, int, int], Mapping[str, Digest]]
