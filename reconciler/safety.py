@@ -1,0 +1,105 @@
+"""What must not happen unattended: too many removals, protected variants, a disk filled to the brim. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from reconciler.content import Held
+from reconciler.inert import human_bytes
+from reconciler.plan import Action, Selection, Step
+from reconciler.state import Address, ObservedLocation
+
+ENOUGH_TO_COUNT = 4
+"""Below this many managed variants a share of them means nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The policy of a manifest as far as it stops steps: a share (0..1) of managed variants, and bytes kept free."""
+
+    max_remove: float
+    min_free: int
+
+
+def guard(
+    steps: Sequence[Step],
+    held: Mapping[Address, Held],
+    locations: Mapping[str, ObservedLocation],
+    limits: Limits,
+    selection: Selection,
+) -> tuple[Step, ...]:
+    """Block the steps that policy or protection forbids, each with the flag or fact that would lift it."""
+    guarded = [_protected(step, held, selection) for step in steps]
+    guarded = _too_many(guarded, held, limits, selection)
+    return tuple(_too_full(_after_its_new_place(guarded), locations, limits))
+
+
+def selects(patterns: Iterable[str], address: Address) -> bool:
+    """Whether a glob over addresses (`VARIANT@LOCATION`, or the variant's name alone) names this one."""
+    return any(fnmatchcase(str(address), p) or fnmatchcase(address.variant, p) for p in patterns)
+
+
+def _protected(step: Step, held: Mapping[Address, Held], selection: Selection) -> Step:
+    record = held.get(step.address)
+    if step.action is not Action.REMOVE or step.after is not None or step.blocked or record is None:
+        return step
+    if not record.record.attributes.protect or selects(selection.allow, step.address):
+        return step
+    why = f"protected (declare it with `protect: false` and apply, or allow it once with --allow-remove {step.address})"
+    return replace(step, blocked=why)
+
+
+def _too_many(steps: list[Step], held: Mapping[Address, Held], limits: Limits, selection: Selection) -> list[Step]:
+    leaving = [
+        step for step in steps if step.action is Action.REMOVE and step.reason == "undeclared" and not step.blocked
+    ]
+    counted = [step for step in leaving if not selects(selection.allow, step.address)]
+    if len(held) < ENOUGH_TO_COUNT or len(counted) <= limits.max_remove * len(held):
+        return steps
+    why = (
+        f"too many removals: {len(counted)} of {len(held)} managed variants, policy.max_remove is {limits.max_remove:.0%} "
+        "(allow them by address with --allow-remove GLOB, or raise the policy)"
+    )
+    return [replace(step, blocked=why) if step in counted else step for step in steps]
+
+
+def _after_its_new_place(steps: Iterable[Step]) -> list[Step]:
+    """A superseded copy stays until its variant can stand in the new place."""
+    steps = list(steps)
+    stuck = {s.address.variant for s in steps if s.blocked and s.after is not None}
+    return [
+        replace(step, blocked="its new place is blocked (see there)")
+        if step.reason == "superseded" and step.after is None and not step.blocked and step.address.variant in stuck
+        else step
+        for step in steps
+    ]
+
+
+def _too_full(steps: Iterable[Step], locations: Mapping[str, ObservedLocation], limits: Limits) -> Iterable[Step]:
+    """Block what would not fit, in the order of apply, so that as much as possible still goes."""
+    free = {place.device: place.free_bytes for place in locations.values() if place.readable}
+    for step in steps:
+        place = locations.get(step.address.location)
+        needed = needs(step)
+        if step.blocked or place is None or needed == 0:
+            yield step
+            continue
+        left = free[place.device] - needed
+        if left < limits.min_free:
+            yield replace(step, blocked=_no_room(needed, free[place.device], limits.min_free))
+        else:
+            free[place.device] = left
+            yield step
+
+
+def needs(step: Step) -> int:
+    """Return how many new bytes a step takes on its file system; links and moves take none."""
+    return step.bytes.download + sum(row.size for row in step.files if row.method == "copy")
+
+
+def _no_room(needed: int, free: int, min_free: int) -> str:
+    reserve = f" with policy.min_free {human_bytes(min_free)}" if min_free else ""
+    have = f"needs {human_bytes(needed)}, {human_bytes(free)} free{reserve}"
+    return f"not enough space: {have} (`reconciler gc` frees the trash; or choose another location)"
