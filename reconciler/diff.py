@@ -8,12 +8,13 @@ from functools import cached_property
 
 from reconciler.content import Contents, Held, Question, Situation
 from reconciler.plan import ORDER, Action, Bytes, Facts, FileRow, Step
-from reconciler.reuse import Shelf
+from reconciler.reuse import Provision, Shelf
 from reconciler.state import (
     Address,
     Artifact,
     Attributes,
     Desired,
+    Layout,
     ObservedLocation,
     Pin,
     Placed,
@@ -54,19 +55,11 @@ class World:
     @cached_property
     def _kept_paths(self) -> frozenset[tuple[str, str]]:
         """Every path that somebody wants or holds: desired variants, other manifests, records out of scope."""
-        wanted = {
-            (d.address.location, p.path)
-            for d in self.desired
-            for p in (*d.layout.files, *d.layout.links, *d.layout.notes)
-        }
+        wanted = {(d.address.location, path) for d in self.desired for path in _paths(d.layout)}
         leaving = {held.record.address for held in self.undeclared}
         declared = {d.address for d in self.desired}
         staying = [h for a, h in self.held.items() if h.record.address not in leaving and a not in declared]
-        held = {
-            (h.location, entry.path)
-            for h in (*self.contents.theirs, *staying)
-            for entry in (*h.record.files, *h.record.links, *h.record.notes)
-        }
+        held = {(h.location, path) for h in (*self.contents.theirs, *staying) for path in _paths(h.record)}
         return frozenset(wanted | held)
 
     def keeps(self, leaving: Held, path: str) -> bool:
@@ -83,6 +76,12 @@ class World:
             for address, held in self.held.items()
             if self.complete and address not in wanted and address.variant not in waiting
         )
+
+
+def _paths(thing: Layout | Record) -> Iterator[str]:
+    yield from (file.path for file in thing.files)
+    yield from (link.path for link in thing.links)
+    yield from (note.path for note in thing.notes)
 
 
 def questions(world: World) -> tuple[Question, ...]:
@@ -176,14 +175,15 @@ def _row(world: World, shelf: Shelf, wanted: Desired, index: int, situation: Sit
     artifact = placement.artifact
     location = wanted.address.location
     if situation in (Situation.RIGHT, Situation.FOREIGN, None):
-        method, origin = "none", ""
+        method, origin = Provision("none", "")
     elif shelf.promised.get(artifact.digest) == f"{location}:{placement.path}":
-        method, origin = "none", f"{location}:{placement.path}"  # an earlier step places this very file
+        method, origin = Provision("none", f"{location}:{placement.path}")  # an earlier step places this very file
     else:
         method, origin = shelf.provide(location, placement)
     replaces = situation in (Situation.OLD, Situation.CORRUPT)
     return FileRow(
-        placement.path, artifact.size, artifact.digest, method, origin, artifact.path, artifact.support, artifact.url, replaces
+        placement.path, artifact.size, artifact.digest, method, origin,
+        artifact.path, artifact.support, artifact.url, replaces,
     )  # fmt: skip
 
 

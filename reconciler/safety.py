@@ -59,7 +59,8 @@ def _too_many(steps: list[Step], held: Mapping[Address, Held], limits: Limits, s
     if len(held) < ENOUGH_TO_COUNT or len(counted) <= limits.max_remove * len(held):
         return steps
     why = (
-        f"too many removals: {len(counted)} of {len(held)} managed variants, policy.max_remove is {limits.max_remove:.0%} "
+        f"too many removals: {len(counted)} of {len(held)} managed variants, more than policy.max_remove "
+        f"{limits.max_remove:.0%} "
         "(allow them by address with --allow-remove GLOB, or raise the policy)"
     )
     return [replace(step, blocked=why) if step in counted else step for step in steps]
