@@ -1,0 +1,173 @@
+"""A plan as one comment on a pull request: counts first, every destructive and blocked row, the rest folded. Pure.
+
+Rows stand in fenced code, so that no name in them can mention, link, load or close anything; the fence is longer than
+any run of backticks inside. What stands outside the fences goes through `inert_markdown`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from reconciler.inert import human_bytes, inert_markdown
+from reconciler.plan import Action, Plan, Step
+from reconciler.planfile import plan_id
+from reconciler.render import lines, text
+from reconciler.render.lines import counted, name, shorten
+
+_ROW = 400
+"""The longest row in characters; longer ones are cut in the middle, never dropped."""
+_BACKTICKS = re.compile(r"`+")
+_ATTRIBUTES = 12
+"""Changed attributes shown below one row."""
+
+
+class _Section(NamedTuple):
+    title: str
+    steps: Sequence[Step]
+    folded: bool
+    """Folded rows are the first to go when a comment is too long."""
+
+
+def plan_markdown(plan: Plan, *, limit: int = 60_000) -> str:
+    """Return a plan as Markdown of at most `limit` characters, ready to be posted and updated in place."""
+    head, foot = _head(plan), _foot(plan)
+    room = limit - len(head) - len(foot)
+    parts = []
+    for section in _sections(plan):
+        part = _section(section, room)
+        room -= len(part)
+        parts.append(part)
+    notes = _notes(plan, room)
+    return head + "".join(parts) + notes + foot
+
+
+def marker(plan: Plan) -> str:
+    """Return the hidden line by which a bot finds its own comment; the same for every plan of one manifest."""
+    safe = re.sub(r"[^A-Za-z0-9._]|(?<=-)-", "_", plan.manifest_name)[:100]
+    return f"<!-- reconciler plan: {safe} -->"
+
+
+def _head(plan: Plan) -> str:
+    count = plan.summary
+    title = inert_markdown(shorten(plan.manifest_name, 100))
+    counts = [
+        f"{number} to {action}"
+        for number, action in (
+            (count.remove, "remove"),
+            (count.prune, "prune"),
+            (count.download, "download"),
+            (count.normalize, "normalize"),
+        )
+        if number
+    ]
+    moved = (
+        f"{human_bytes(count.bytes_download)} to download, {human_bytes(count.bytes_reuse)} to reuse, "
+        f"{human_bytes(count.bytes_trash)} to trash. "
+    )
+    heading = f"### Plan for {title}: " if title else "### Plan: "
+    heading += ", ".join(counts) if counts else "no changes"
+    if count.blocked:
+        heading += f", {count.blocked} blocked"
+    return f"{marker(plan)}\n{heading}\n\n{moved}{text.summary_line(plan)}\n"
+
+
+def _foot(plan: Plan) -> str:
+    return f"\n`plan_id` `{plan_id(plan)}`\n"
+
+
+def _sections(plan: Plan) -> list[_Section]:
+    ordered = sorted(plan.steps, key=lambda step: (lines.rank(step), step.address))
+    destructive = [step for step in ordered if lines.rank(step) <= 2]
+    blocked = [step for step in ordered if lines.rank(step) == 5]
+    others = [step for step in ordered if lines.rank(step) in (3, 4)]
+    kept = [step for step in ordered if lines.rank(step) == 6]
+    return [
+        _Section("Into the trash", destructive, False),
+        _Section("Blocked", blocked, False),
+        _Section("Other changes", others, True),
+        _Section("Kept", kept, True),
+    ]
+
+
+def _section(section: _Section, room: int) -> str:
+    """Return a section in at most `room` characters, with the number of rows that did not fit; '' when it is empty."""
+    if not section.steps:
+        return ""
+    title = f"{section.title} ({len(section.steps)})"
+    start = f"\n<details><summary>{title}</summary>\n" if section.folded else f"\n#### {title}\n"
+    end = "\n</details>\n" if section.folded else ""
+    rows, left = [], room - len(start) - len(end) - 220  # the fence and the line that counts what was cut
+    fence = "```"
+    for step in section.steps:
+        row = _row(step)
+        fence = max(fence, *(found[0] + "`" for found in _BACKTICKS.finditer(row)), key=len)
+        left -= len(row) + 1
+        if left - 2 * len(fence) < 0:
+            break
+        rows.append(row)
+    cut = _cut(section.steps[len(rows) :])
+    if not rows:
+        return f"\n{title}: {cut}\n" if room > len(title) + len(cut) + 4 else ""
+    body = "\n".join(rows)
+    return f"{start}\n{fence}diff\n{body}\n{fence}\n" + (f"\n{cut}\n" if cut else "") + end
+
+
+def _cut(missing: Sequence[Step]) -> str:
+    """Return how many rows of which kind are not shown; '' for none."""
+    if not missing:
+        return ""
+    counts = {action: sum(1 for step in missing if step.action is action) for action in Action}
+    kinds = ", ".join(f"{number} {action.value}" for action, number in counts.items() if number)
+    return f"{counted(len(missing), 'row')} not shown: {kinds}. The whole plan: `reconciler plan`."
+
+
+def _row(step: Step) -> str:
+    """Return one step: its line, why it is blocked, what changes. No line begins with what others wrote."""
+    symbol = lines.symbol(step)
+    words = [
+        f"{symbol[0]} {step.action.value:<9}",
+        name(str(step.address)),
+        name(step.reason),
+        human_bytes(lines.size(step)),
+        lines.movement(step),
+        lines.leaving(step),
+    ]
+    rows = [shorten("  ".join(word for word in words if word), _ROW)]
+    if step.blocked is not None:
+        rows.append(shorten(f"    blocked: {name(step.blocked)}", _ROW))
+    if step.action is not Action.KEEP:
+        changed = list(lines.changes(step))
+        rows += [shorten(f"    {each.name}: {each.old} -> {each.new}", _ROW) for each in changed[:_ATTRIBUTES]]
+        if len(changed) > _ATTRIBUTES:
+            rows.append(f"    and {counted(len(changed) - _ATTRIBUTES, 'more attribute')}")
+    return "\n".join(rows)
+
+
+def _notes(plan: Plan, room: int) -> str:
+    """Return what stands beside the steps, as a list, as far as there is room."""
+    items = [
+        f"{inert_markdown(shorten(', '.join(locations), 200))}: {human_bytes(free)} free, {human_bytes(needed)} needed, "
+        + (f"{human_bytes(free - needed)} left" if free >= needed else f"**{human_bytes(needed - free)} too little**")
+        for locations, free, needed in text.file_systems(plan)
+    ]
+    items += [
+        f"{inert_markdown(shorten(location, 100))} is unreadable: {inert_markdown(shorten(place.why, 300))}"
+        for location, place in plan.locations.items()
+        if not place.readable
+    ]
+    if plan.resolved:
+        lock = inert_markdown(shorten(lines.base(plan.lock_path), 200))
+        items.append(f"{counted(len(plan.resolved), 'entry')} will be added to {lock}")
+    if plan.unmanaged_files:
+        files = counted(plan.unmanaged_files, "file")
+        items.append(f"{files} ({human_bytes(plan.unmanaged_bytes)}) not managed; never touched")
+    items += [f"Warning: {inert_markdown(shorten(warning, 300))}" for warning in plan.warnings]
+    shown, left = "", room - 80
+    for position, item in enumerate(items):
+        left -= len(item) + 3
+        if left < 0:
+            return f"{shown}- {counted(len(items) - position, 'note')} not shown\n" if left > -10_000 else shown
+        shown += f"- {item}\n"
+    return f"\n{shown}" if shown else ""

@@ -1,0 +1,66 @@
+"""Rows and columns for `list`, `status`, `roles`, `verify`, `doctor` and `config`: aligned, inert, no boxes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from reconciler.render.lines import cells, name, pad, paint, shorten
+
+_GAP = 2
+_LEAST = 6
+"""A column is never cut below this."""
+
+
+def table(
+    rows: Iterable[Sequence[object]], headers: Sequence[str], *, width: int | None, colour: bool
+) -> Iterator[str]:
+    """Yield a header and the rows, columns aligned; numbers to the right; cut to `width`, whole when it is None.
+
+    None is shown as nothing. Every cell is shown inert.
+    """
+    body = [[_cell(value) for value in row] for row in rows]
+    right = [_is_numeric(body, column) for column in range(len(headers))]
+    widths = [max([cells(header), *(cells(row[column]) for row in body)]) for column, header in enumerate(headers)]
+    if width is not None:
+        widths = _narrowed(widths, width)
+    yield paint(_line(headers, widths, right, width), "1", colour)
+    for row in body:
+        yield _line(row, widths, right, width)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else name(str(value))
+
+
+def _is_numeric(body: Sequence[Sequence[str]], column: int) -> bool:
+    """Whether every cell that is not empty begins with a digit and holds a plain number or a size."""
+    filled = [row[column] for row in body if row[column]]
+    return bool(filled) and all(_is_number(cell) for cell in filled)
+
+
+def _is_number(cell: str) -> bool:
+    number, _, unit = cell.partition(" ")
+    return number.replace(".", "", 1).lstrip("-").isdigit() and unit in {"", "B", "KiB", "MiB", "GiB", "TiB", "PiB"}
+
+
+def _narrowed(widths: list[int], width: int) -> list[int]:
+    """Return the widths with the widest columns cut until the table fits, as far as it can."""
+    widths = list(widths)
+    excess = sum(widths) + _GAP * (len(widths) - 1) - width
+    while excess > 0:
+        widest = max(range(len(widths)), key=widths.__getitem__)
+        others = [each for position, each in enumerate(widths) if position != widest]
+        step = min(excess, max(widths[widest] - max([*others, _LEAST]), 1))
+        if widths[widest] <= _LEAST:
+            break
+        widths[widest] -= step
+        excess -= step
+    return widths
+
+
+def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool], width: int | None) -> str:
+    parts = []
+    for cell, room, to_right in zip(row, widths, right, strict=True):
+        shown = cell if width is None else shorten(cell, room)
+        parts.append(" " * (room - cells(shown)) + shown if to_right else pad(shown, room))
+    return (" " * _GAP).join(parts).rstrip()
