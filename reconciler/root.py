@@ -17,7 +17,6 @@ from reconciler.oserrors import disk_error, telling
 from reconciler.paths import check_relative
 from reconciler.syncing import replace_at, sync_directory
 
-
 _KINDS = {stat.S_IFDIR: "directory", stat.S_IFLNK: "symbolic link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 
