@@ -7,7 +7,7 @@ from reconciler.render.lines import name, paint
 
 
 def error_text(error: ReconcilerError, colour: bool = False) -> list[str]:
-    """Return the lines of an error: `error: where: summary` and `  hint: …` for each problem, then how many there are."""
+    """Return the lines of an error: `error: where: summary` and `  hint: …` each, then a count."""
     shown = []
     for problem in error.problems:
         text = (

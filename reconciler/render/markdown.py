@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from reconciler.inert import human_bytes, inert_markdown
 from reconciler.plan import Action, Plan, Step
-from reconciler.planfile import plan_id
+from reconciler.planjson import plan_id
 from reconciler.render import lines, text
 from reconciler.render.lines import counted, name, shorten
 
@@ -21,6 +21,10 @@ _ROW = 400
 _BACKTICKS = re.compile(r"`+")
 _ATTRIBUTES = 12
 """Changed attributes shown below one row."""
+
+
+_CUT = 250
+"""Room kept for each later section to say at least how many rows it has."""
 
 
 class _Section(NamedTuple):
@@ -34,9 +38,11 @@ def plan_markdown(plan: Plan, *, limit: int = 60_000) -> str:
     """Return a plan as Markdown of at most `limit` characters, ready to be posted and updated in place."""
     head, foot = _head(plan), _foot(plan)
     room = limit - len(head) - len(foot)
-    parts = []
-    for section in _sections(plan):
-        part = _section(section, room)
+    parts, sections = [], _sections(plan)
+    later = sum(1 for section in sections if section.steps)
+    for section in sections:
+        later -= bool(section.steps)
+        part = _section(section, room - later * _CUT)
         room -= len(part)
         parts.append(part)
     notes = _notes(plan, room)
@@ -64,13 +70,13 @@ def _head(plan: Plan) -> str:
     ]
     moved = (
         f"{human_bytes(count.bytes_download)} to download, {human_bytes(count.bytes_reuse)} to reuse, "
-        f"{human_bytes(count.bytes_trash)} to trash. "
+        f"{human_bytes(count.bytes_trash)} to trash. {counted(count.keep, 'variant')} kept."
     )
     heading = f"### Plan for {title}: " if title else "### Plan: "
     heading += ", ".join(counts) if counts else "no changes"
     if count.blocked:
         heading += f", {count.blocked} blocked"
-    return f"{marker(plan)}\n{heading}\n\n{moved}{text.summary_line(plan)}\n"
+    return f"{marker(plan)}\n{heading}\n\n{moved if counts else text.summary_line(plan)}\n"
 
 
 def _foot(plan: Plan) -> str:
@@ -102,7 +108,7 @@ def _section(section: _Section, room: int) -> str:
     fence = "```"
     for step in section.steps:
         row = _row(step)
-        fence = max(fence, *(found[0] + "`" for found in _BACKTICKS.finditer(row)), key=len)
+        fence = max([fence, *(found + "`" for found in _BACKTICKS.findall(row))], key=len)
         left -= len(row) + 1
         if left - 2 * len(fence) < 0:
             break
@@ -125,9 +131,9 @@ def _cut(missing: Sequence[Step]) -> str:
 
 def _row(step: Step) -> str:
     """Return one step: its line, why it is blocked, what changes. No line begins with what others wrote."""
-    symbol = lines.symbol(step)
+    symbol = "-" if step.action is Action.PRUNE and step.blocked is None else lines.symbol(step)[0]  # `-` is red
     words = [
-        f"{symbol[0]} {step.action.value:<9}",
+        f"{symbol} {step.action.value:<9}",
         name(str(step.address)),
         name(step.reason),
         human_bytes(lines.size(step)),
@@ -148,7 +154,8 @@ def _row(step: Step) -> str:
 def _notes(plan: Plan, room: int) -> str:
     """Return what stands beside the steps, as a list, as far as there is room."""
     items = [
-        f"{inert_markdown(shorten(', '.join(locations), 200))}: {human_bytes(free)} free, {human_bytes(needed)} needed, "
+        f"{inert_markdown(shorten(', '.join(locations), 200))}: {human_bytes(free)} free, "
+        f"{human_bytes(needed)} needed, "
         + (f"{human_bytes(free - needed)} left" if free >= needed else f"**{human_bytes(needed - free)} too little**")
         for locations, free, needed in text.file_systems(plan)
     ]
@@ -164,10 +171,13 @@ def _notes(plan: Plan, room: int) -> str:
         files = counted(plan.unmanaged_files, "file")
         items.append(f"{files} ({human_bytes(plan.unmanaged_bytes)}) not managed; never touched")
     items += [f"Warning: {inert_markdown(shorten(warning, 300))}" for warning in plan.warnings]
+    if room < 100:
+        return ""
     shown, left = "", room - 80
     for position, item in enumerate(items):
         left -= len(item) + 3
         if left < 0:
-            return f"{shown}- {counted(len(items) - position, 'note')} not shown\n" if left > -10_000 else shown
+            shown += f"- {counted(len(items) - position, 'note')} not shown\n"
+            break
         shown += f"- {item}\n"
     return f"\n{shown}" if shown else ""

@@ -1,4 +1,4 @@
-"""The closing account of an apply, as text and as JSON: done, failed, skipped, not started, with bytes and time. Pure."""
+"""The closing account of an apply, as text and as JSON: what was done and what not, with bytes and time. Pure."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ _COLOURS: dict[Result, str] = {"done": "32", "blocked": "33", "not-started": "33
 _RESULT = len("not started")
 _ACTION = len("normalize")
 _INDENT = 2 + _RESULT + 2
+_BEFORE = _INDENT + 2 + _ACTION + 2
+"""Columns before the address."""
 
 
 def receipt_text(receipt: Receipt, *, width: int | None = None, colour: bool = False) -> Iterator[str]:
     """Yield the lines that close an apply; nothing wraps when `width` is None."""
     widest = max((cells(name(str(outcome.address))) for outcome in receipt.outcomes), default=0)
+    longest = max((cells(_rest(outcome)) for outcome in receipt.outcomes), default=0)
+    is_folded = width is not None and _BEFORE + widest + 2 + longest > width
     for result in _SHOWN:
         for outcome in receipt.outcomes:
             if outcome.result == result:
-                yield from _outcome(outcome, widest, width, colour)
+                yield from _outcome(outcome, widest, width if is_folded else None, colour)
     if receipt.outcomes:
         yield ""
     yield paint(counts_line(receipt), "1", colour)
@@ -84,19 +88,6 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
     return value
 
 
-def outcome_line(outcome: Outcome, widest: int = 0, width: int | None = None, colour: bool = False) -> str:
-    """Return one step's end in one line: result, symbol and action, address, reason, bytes, time."""
-    mark = BLOCKED if outcome.result == "blocked" else SYMBOLS[outcome.action]
-    label = outcome.result.replace("-", " ")
-    start = paint(f"{label:<{_RESULT}}", _COLOURS[outcome.result], colour)
-    start = f"  {start}  {mark} {outcome.action.value:<{_ACTION}}"
-    rest = _rest(outcome)
-    used = _INDENT + 2 + _ACTION + 2
-    room = None if width is None else max(width - used - 2 - len(rest), 12)
-    shown = shorten(name(str(outcome.address)), room)
-    return f"{start}  {pad(shown, widest if room is None else min(widest, room))}  {rest}".rstrip()
-
-
 def _rest(outcome: Outcome) -> str:
     parts = [name(outcome.reason)]
     if outcome.received:
@@ -111,7 +102,15 @@ def _rest(outcome: Outcome) -> str:
 
 
 def _outcome(outcome: Outcome, widest: int, width: int | None, colour: bool) -> Iterator[str]:
-    yield outcome_line(outcome, widest, width, colour)
+    """Yield a step's end: result, symbol, action, address, reason, bytes, time; in two lines where `width` is given."""
+    mark = BLOCKED if outcome.result == "blocked" else SYMBOLS[outcome.action]
+    result = paint(f"{outcome.result.replace('-', ' '):<{_RESULT}}", _COLOURS[outcome.result], colour)
+    start, address = f"  {result}  {mark} {outcome.action.value:<{_ACTION}}", name(str(outcome.address))
+    if width is None:
+        yield f"{start}  {pad(address, widest)}  {_rest(outcome)}".rstrip()
+    else:
+        yield f"{start}  {shorten(address, max(width - _BEFORE, 12))}"
+        yield " " * _BEFORE + shorten(_rest(outcome), max(width - _BEFORE, 12))
     label = "blocked" if outcome.result == "blocked" else "error"
     if outcome.error:
         yield " " * _INDENT + paint(f"{label}: {name(outcome.error)}", _COLOURS[outcome.result], colour)

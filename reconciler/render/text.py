@@ -52,7 +52,7 @@ class _Columns(NamedTuple):
 
 
 def plan_text(plan: Plan, *, width: int | None, colour: bool, verbose: bool = False) -> Iterator[str]:
-    """Yield a plan's lines. `width` is the terminal's, None where there is none; `verbose` lists what is kept, and files."""
+    """Yield a plan's lines. `width` is the terminal's, None without one; `verbose` lists kept variants and files."""
     look = _Look(None if width is None else max(width, _NARROWEST), colour, verbose)
     groups = _groups(plan, look)
     yield look.paint(f"Plan for {name(plan.manifest_name)}" if plan.manifest_name else "Plan", "1")

@@ -1,0 +1,255 @@
+"""Show an apply while it runs: bars on a terminal, one line a finished file elsewhere, JSON lines for programs.
+
+Every display may be called from any thread. rich is imported only where bars are drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import RLock
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
+
+from reconciler.inert import human_bytes
+from reconciler.plan import Step
+from reconciler.receipt import Outcome, Receipt
+from reconciler.render.lines import name, shorten
+from reconciler.render.receipt import outcome_json, receipt_json
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+Kind = Literal["bars", "lines", "json", "quiet"]
+
+_BARS = 8
+"""Bars drawn at the same time; small files beyond them are in the bar over everything."""
+_DESCRIPTION = 36
+_EVERY = 0.5
+"""Seconds between two JSON lines about one file; a change of phase is always told."""
+_ENDED = frozenset({"done", "failed"})
+
+
+class FileProgress(Protocol):
+    """How far one file is, in bytes; `reconciler.download.Progress` is one."""
+
+    @property
+    def key(self) -> str:
+        """The name of the file, for people."""
+
+    @property
+    def done(self) -> int:
+        """Bytes on disk."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+
+    @property
+    def received(self) -> int:
+        """Bytes that came over the network now."""
+
+    @property
+    def phase(self) -> str:
+        """waiting, downloading, verifying, done or failed."""
+
+
+class Display(Protocol):
+    """Whoever watches an apply."""
+
+    def plan_started(self, steps: int, size: int) -> None:
+        """Take note of how many steps will run and how many bytes will come."""
+
+    def step_started(self, step: Step) -> None:
+        """Take note that a step begins."""
+
+    def file(self, progress: FileProgress) -> None:
+        """Take note of how far one file is."""
+
+    def step_done(self, outcome: Outcome) -> None:
+        """Take note of how a step ended."""
+
+    def message(self, text: str) -> None:
+        """Tell the user something in passing."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was; may be called twice."""
+
+
+@contextmanager
+def open_display(
+    kind: Kind, stream: IO[str], *, colour: bool = True, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Display]:
+    """Give a display that writes to `stream`, and close it at the end whatever happens."""
+    display: Display
+    match kind:
+        case "bars":
+            display = _Bars(stream, colour)
+        case "lines":
+            display = _Lines(stream)
+        case "json":
+            display = _Json(stream, clock)
+        case "quiet":
+            display = _Quiet()
+    try:
+        yield display
+    finally:
+        display.close()
+
+
+def event(kind: str, fields: Mapping[str, Any]) -> str:
+    """Return one strict JSON object in one line, `type` first, as `--json` prints while an apply runs."""
+    return json.dumps({"type": kind, **fields}, ensure_ascii=True, allow_nan=False)
+
+
+def receipt_event(receipt: Receipt) -> str:
+    """Return the last JSON line of an apply."""
+    return event("receipt", receipt_json(receipt))
+
+
+class _Quiet:
+    """Say nothing while it runs."""
+
+    def plan_started(self, steps: int, size: int) -> None: ...
+    def step_started(self, step: Step) -> None: ...
+    def file(self, progress: FileProgress) -> None: ...
+    def step_done(self, outcome: Outcome) -> None: ...
+    def message(self, text: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Lines(_Quiet):
+    """Say one plain line for every file that ended: what a log can hold."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._lock = RLock()
+
+    def file(self, progress: FileProgress) -> None:
+        if progress.phase in _ENDED:
+            word = "fetched" if progress.phase == "done" else "failed "
+            self.message(f"{word}  {human_bytes(progress.size):>10}  {progress.key}")
+
+    def message(self, text: str) -> None:
+        with self._lock:
+            self._stream.write(f"{name(text)}\n")
+            self._stream.flush()
+
+
+class _Json:
+    """Say everything as JSON, one object a line."""
+
+    def __init__(self, stream: IO[str], clock: Callable[[], float]) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._told: dict[str, tuple[str, float]] = {}
+        self._lock = RLock()
+
+    def plan_started(self, steps: int, size: int) -> None:
+        self._write("plan", {"steps": steps, "bytes": size})
+
+    def step_started(self, step: Step) -> None:
+        fields = {"address": str(step.address), "action": step.action.value, "reason": step.reason}
+        self._write("step-started", fields)
+
+    def file(self, progress: FileProgress) -> None:
+        with self._lock:
+            now = self._clock()
+            phase, since = self._told.get(progress.key, ("", now))
+            if phase == progress.phase and now - since < _EVERY:
+                return
+            self._told[progress.key] = (progress.phase, now)
+            fields = {key: getattr(progress, key) for key in ("done", "size", "received", "phase")}
+            self._write("progress", {"file": progress.key, **fields})
+
+    def step_done(self, outcome: Outcome) -> None:
+        self._write("step", outcome_json(outcome))
+
+    def message(self, text: str) -> None:
+        self._write("message", {"text": text})
+
+    def close(self) -> None: ...
+
+    def _write(self, kind: str, fields: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._stream.write(event(kind, fields) + "\n")
+            self._stream.flush()
+
+
+class _Bars:
+    """Draw a bar for each file under way and one for everything, with speed and time left."""
+
+    def __init__(self, stream: IO[str], colour: bool) -> None:
+        self._progress = _open_bars(stream, colour)
+        self._lock = RLock()
+        self._total = 0
+        self._came: dict[str, int] = {}
+        """Bytes that came now, by file; what an earlier run left there is not counted as speed."""
+        self._resumed: dict[str, int] = {}
+        self._bars: dict[str, TaskID] = {}
+        self._all = self._progress.add_task("everything", total=0, visible=False)
+        self._progress.start()
+
+    def plan_started(self, steps: int, size: int) -> None:
+        with self._lock:
+            self._total = size
+            self._progress.update(self._all, total=size, visible=size > 0)
+
+    def step_started(self, step: Step) -> None: ...
+
+    def file(self, progress: FileProgress) -> None:
+        with self._lock:
+            self._count(progress)
+            if progress.phase in _ENDED:
+                if (bar := self._bars.pop(progress.key, None)) is not None:
+                    self._progress.remove_task(bar)
+            elif progress.phase != "waiting":
+                self._draw(progress)
+
+    def step_done(self, outcome: Outcome) -> None:
+        if outcome.result == "failed":
+            self.message(f"failed: {outcome.address}: {outcome.error}")
+
+    def message(self, text: str) -> None:
+        from rich.text import Text
+
+        self._progress.console.print(Text(name(text)), soft_wrap=True)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+    def _count(self, progress: FileProgress) -> None:
+        resumed = self._resumed.setdefault(progress.key, max(progress.done - progress.received, 0))
+        if progress.key not in self._came:
+            self._total -= resumed
+        self._came[progress.key] = max(progress.done - resumed, 0)
+        if progress.phase == "failed":
+            self._total -= max(progress.size - progress.done, 0)
+        came = sum(self._came.values())
+        self._progress.update(self._all, completed=came, total=max(self._total, came))
+
+    def _draw(self, progress: FileProgress) -> None:
+        label = shorten(name(progress.key), _DESCRIPTION)
+        if progress.phase == "verifying":
+            label = f"verifying {shorten(name(progress.key), _DESCRIPTION - 10)}"
+        if (bar := self._bars.get(progress.key)) is not None:
+            self._progress.update(bar, completed=progress.done, description=label)
+        elif len(self._bars) < _BARS:
+            self._bars[progress.key] = self._progress.add_task(label, total=progress.size, completed=progress.done)
+
+
+def _open_bars(stream: IO[str], colour: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+        console=Console(file=stream, no_color=not colour, highlight=False, markup=False, emoji=False),
+        transient=True,
+        expand=True,
+    )

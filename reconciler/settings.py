@@ -1,0 +1,299 @@
+"""Every setting and where it came from: flag, then environment, then the user's file, then the default.
+
+Settings say how this machine works, never what should be on it: that is the manifest's. No secret is ever one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from reconciler.errors import InputError, Problem
+from reconciler.inert import human_bytes, suggest
+
+Color = Literal["auto", "always", "never"]
+Engine = Literal["auto", "aria2c", "huggingface_hub"]
+
+_UNITS = {"": 1, "b": 1}
+_UNITS |= {unit: 1024**power for power, letter in enumerate("kmgt", 1) for unit in (letter, f"{letter}ib")}
+_UNITS |= {f"{letter}b": 1000**power for power, letter in enumerate("kmgt", 1)}
+_RATE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([a-z]*?)(?:/s|ps)?\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How this machine works. `origins` says for every field where its value came from."""
+
+    endpoint: str
+    """The Hub, without a slash at the end."""
+    token: bool
+    """Whether a token for the Hub is there; its value is nobody's business here."""
+    limit_rate: int | None
+    """Bytes a second over everything; None: no limit."""
+    connections: int
+    """Connections for one file."""
+    files: int
+    """Large files under way at the same time."""
+    connections_per_host: int
+    retries: int
+    aria2c: str | None
+    """The program; None: looked for."""
+    downloader: Engine
+    cache: Path
+    registry: Path
+    color: Color
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Setting(NamedTuple):
+    parse: Callable[[object, Mapping[str, str]], Any]
+    """Raises ValueError with what was expected."""
+    variables: tuple[str, ...]
+    default: Callable[[Mapping[str, str]], Any]
+
+
+def load(environ: Mapping[str, str], flags: Mapping[str, object] | None = None) -> Settings:
+    """Return the settings that hold for `environ` and `flags` (by name; None means not given).
+
+    Raises InputError with every unknown key and wrong value of file, environment and flags at once.
+    """
+    problems: list[Problem] = []
+    path = user_file(environ)
+    written = _read_file(path, problems)
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    problems += _unknown(given, "flags")
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for key, setting in _SETTINGS.items():
+        values[key], origins[key] = _choose(key, setting, environ, given, written, path, problems)
+    if problems:
+        raise InputError(problems)
+    values["token"], origins["token"] = _token(environ)
+    return Settings(**values, origins={key: origins[key] for key in Settings.__dataclass_fields__ if key in origins})
+
+
+def user_file(environ: Mapping[str, str]) -> Path:
+    """Return where the user's settings are: `$XDG_CONFIG_HOME/reconciler/config.toml`."""
+    return _xdg(environ, "XDG_CONFIG_HOME", ".config") / "reconciler" / "config.toml"
+
+
+def rows(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Yield (name, value, origin) of every setting, as `reconciler config` shows them."""
+    for key, origin in settings.origins.items():
+        value = getattr(settings, key)
+        if key == "token":
+            shown = "set" if value else "not set"
+        elif key == "limit_rate":
+            shown = "no limit" if value is None else f"{human_bytes(value)}/s"
+        else:
+            shown = "found on PATH" if value is None else str(value)
+        yield key, shown, origin
+
+
+def to_json(settings: Settings) -> dict[str, Any]:
+    """Return the settings as programs read them: `{name: {"value": …, "origin": …}}`; paths as text."""
+    return {
+        key: {"value": str(value) if isinstance(value := getattr(settings, key), Path) else value, "origin": origin}
+        for key, origin in settings.origins.items()
+    }
+
+
+def wants_colour(settings: Settings, is_terminal: bool, environ: Mapping[str, str] | None = None) -> bool:
+    """Whether output in colour is wanted; `TERM=dumb` is no terminal for colours."""
+    if settings.color != "auto":
+        return settings.color == "always"
+    return is_terminal and (environ or {}).get("TERM") != "dumb"
+
+
+def parse_rate(text: str) -> int | None:
+    """Return bytes a second of `20MiB`, `1.5 MB/s`, `500K` or `0`; None means no limit. Raises ValueError."""
+    found = _RATE.fullmatch(text)
+    if not found or found[2].lower() not in _UNITS:
+        raise ValueError(f"expected a rate such as 20MiB (a second), found {text[:80]!r}")
+    rate = round(float(found[1]) * _UNITS[found[2].lower()])
+    if rate == 0 and float(found[1]) > 0:
+        raise ValueError(f"expected at least 1 byte a second, found {text[:80]!r}")
+    return rate or None
+
+
+def _choose(
+    key: str,
+    setting: _Setting,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object],
+    written: Mapping[str, object],
+    path: Path,
+    problems: list[Problem],
+) -> tuple[Any, str]:
+    """Return the value that wins and its origin; note what is wrong with any of the others too."""
+    found: list[tuple[Any, str]] = []
+    candidates: list[tuple[object, str]] = []
+    if key in flags:
+        candidates.append((flags[key], "--" + key.replace("_", "-")))
+    candidates += [(environ[variable], variable) for variable in setting.variables if environ.get(variable)]
+    if key in written:
+        candidates.append((written[key], str(path)))
+    for raw, origin in candidates:
+        value = {"NO_COLOR": "never", "FORCE_COLOR": "always"}.get(origin, raw)
+        try:
+            parsed = setting.parse(value, environ)
+            if isinstance(parsed, Path) and not parsed.is_absolute() and not origin.startswith("--"):
+                raise ValueError(f"expected an absolute path, or one that begins with ~/, found {str(parsed)[:80]!r}")
+            found.append((parsed, origin))
+        except ValueError as error:
+            problems.append(Problem(origin, f"{key}: {error}" if origin == str(path) else str(error)))
+    return found[0] if found else (setting.default(environ), "default")
+
+
+def _read_file(path: Path, problems: list[Problem]) -> dict[str, object]:
+    import tomllib
+
+    try:
+        written = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        problems.append(Problem(str(path), f"cannot be read: {error.strerror}"))
+        return {}
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        problems.append(Problem(str(path), f"not TOML: {error}"))
+        return {}
+    problems += _unknown(written, str(path))
+    return written
+
+
+def _unknown(given: Mapping[str, object], where: str) -> Iterator[Problem]:
+    for key in given:
+        if key == "token":
+            hint = "secrets come from HF_TOKEN or the token file of `hf auth login`"
+            yield Problem(where, "token: a secret is not a setting", hint)
+        elif key not in _SETTINGS:
+            near = suggest(key, _SETTINGS)
+            hint = f"did you mean {near}?" if near else "the settings are " + ", ".join(_SETTINGS)
+            yield Problem(where, f"unknown setting {key[:80]!r}", hint)
+
+
+def _token(environ: Mapping[str, str]) -> tuple[bool, str]:
+    """Return whether a token is there, and where; the order is huggingface_hub's."""
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if environ.get(variable, "").strip():
+            return True, variable
+    if environ.get("HF_TOKEN_PATH"):
+        path = _expand(environ["HF_TOKEN_PATH"], environ)
+    elif environ.get("HF_HOME"):
+        path = _expand(environ["HF_HOME"], environ) / "token"
+    else:
+        path = _xdg(environ, "XDG_CACHE_HOME", ".cache") / "huggingface" / "token"
+    try:
+        is_there = path.stat().st_size > 0
+    except OSError:
+        is_there = False
+    return is_there, str(path) if is_there else "default"
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+
+
+def _xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
+    """Return a base directory; a relative one is to be ignored (https://specifications.freedesktop.org/basedir/)."""
+    given = Path(environ.get(variable, ""))
+    return given if given.is_absolute() else _home(environ) / below_home
+
+
+def _expand(text: str, environ: Mapping[str, str]) -> Path:
+    if text == "~" or text.startswith("~/"):
+        return _home(environ) / text[2:]
+    return Path(text)
+
+
+def _path(value: object, environ: Mapping[str, str]) -> Path:
+    if isinstance(value, Path):
+        return value
+    return _expand(_text(value), environ)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError(f"expected text, found {str(value)[:80]!r}")
+    return value
+
+
+def _program(value: object, environ: Mapping[str, str]) -> str:
+    return str(_path(value, environ))
+
+
+def _url(value: object, environ: Mapping[str, str]) -> str:
+    del environ
+    text = _text(value).rstrip("/")
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("expected a URL such as https://huggingface.co") from None
+    if parts.username or parts.password or "@" in parts.netloc:
+        raise ValueError("expected a URL without user name and password")
+    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"expected a URL such as https://huggingface.co, found {text[:80]!r}")
+    return text
+
+
+def _rate(value: object, environ: Mapping[str, str]) -> int | None:
+    del environ
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value or None
+    if not isinstance(value, str):
+        raise ValueError(f"expected a rate such as 20MiB (a second), found {str(value)[:80]!r}")
+    return parse_rate(value)
+
+
+def _number(least: int, most: int) -> Callable[[object, Mapping[str, str]], int]:
+    def parse(value: object, environ: Mapping[str, str]) -> int:
+        del environ
+        number = int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value.strip()) else value
+        if type(number) is not int or not least <= number <= most:
+            raise ValueError(f"expected a whole number from {least} to {most}, found {str(value)[:80]!r}")
+        return number
+
+    return parse
+
+
+def _word(*words: str) -> Callable[[object, Mapping[str, str]], str]:
+    def parse(value: object, environ: Mapping[str, str]) -> str:
+        del environ
+        if value in words:
+            return str(value)
+        near = suggest(str(value), words)
+        hint = f"; did you mean {near}?" if near else ""
+        raise ValueError(f"expected one of {', '.join(words)}, found {str(value)[:80]!r}{hint}")
+
+    return parse
+
+
+def _cache(environ: Mapping[str, str]) -> Path:
+    return _xdg(environ, "XDG_CACHE_HOME", ".cache") / "reconciler"
+
+
+def _registry(environ: Mapping[str, str]) -> Path:
+    return _xdg(environ, "XDG_DATA_HOME", ".local/share") / "reconciler" / "registry"
+
+
+_SETTINGS: Mapping[str, _Setting] = {
+    "endpoint": _Setting(_url, ("HF_ENDPOINT",), lambda _: "https://huggingface.co"),
+    "limit_rate": _Setting(_rate, ("RECONCILER_LIMIT_RATE",), lambda _: None),
+    "connections": _Setting(_number(1, 16), ("RECONCILER_CONNECTIONS",), lambda _: 8),
+    "files": _Setting(_number(1, 64), ("RECONCILER_FILES",), lambda _: 4),
+    "connections_per_host": _Setting(_number(1, 256), ("RECONCILER_CONNECTIONS_PER_HOST",), lambda _: 32),
+    "retries": _Setting(_number(0, 100), ("RECONCILER_RETRIES",), lambda _: 5),
+    "aria2c": _Setting(_program, ("RECONCILER_ARIA2C",), lambda _: None),
+    "downloader": _Setting(_word("auto", "aria2c", "huggingface_hub"), ("RECONCILER_DOWNLOADER",), lambda _: "auto"),
+    "cache": _Setting(_path, ("RECONCILER_CACHE",), _cache),
+    "registry": _Setting(_path, ("RECONCILER_REGISTRY",), _registry),
+    "color": _Setting(
+        _word("auto", "always", "never"), ("RECONCILER_COLOR", "NO_COLOR", "FORCE_COLOR"), lambda _: "auto"
+    ),
+}
