@@ -14,6 +14,7 @@ from reconciler.state import (
     Artifact,
     Attributes,
     Desired,
+    Digest,
     Layout,
     ObservedLocation,
     Pin,
@@ -155,7 +156,7 @@ def _step(world: World, shelf: Shelf, wanted: Desired, renamed: Held | None) -> 
     if not place.readable:
         return Step(wanted.address, Action.KEEP, "unreadable", before, after, blocked=f"{place.name}: {place.why}")
     situations = [world.contents.situation(place.name, placement) for placement in wanted.layout.files]
-    rows = tuple(_row(world, shelf, wanted, i, situation) for i, situation in enumerate(situations))
+    rows = _rows(world, shelf, wanted, situations)
     trash = tuple(_leaving_rows(world, held)) if held and held is not renamed and _has_dropped(held, wanted) else ()
     action, reason = _verdict(world, wanted, held, renamed, situations, rows, trash)
     step = Step(
@@ -170,21 +171,29 @@ def _renamed_from(held: Held | None, address: Address) -> Address | None:
     return held.record.address if held and held.record.address != address else None
 
 
-def _row(world: World, shelf: Shelf, wanted: Desired, index: int, situation: Situation | None) -> FileRow:
-    placement = wanted.layout.files[index]
-    artifact = placement.artifact
+def _rows(world: World, shelf: Shelf, wanted: Desired, situations: Sequence[Situation | None]) -> tuple[FileRow, ...]:
     location = wanted.address.location
-    if situation in (Situation.RIGHT, Situation.FOREIGN, None):
-        method, origin = Provision("none", "")
-    elif shelf.promised.get(artifact.digest) == f"{location}:{placement.path}":
-        method, origin = Provision("none", f"{location}:{placement.path}")  # an earlier step places this very file
-    else:
-        method, origin = shelf.provide(location, placement)
-    replaces = situation in (Situation.OLD, Situation.CORRUPT)
-    return FileRow(
-        placement.path, artifact.size, artifact.digest, method, origin,
-        artifact.path, artifact.support, artifact.url, replaces,
-    )  # fmt: skip
+    own: dict[Digest, str] = {}
+    rows: list[FileRow] = []
+    for placement, situation in zip(wanted.layout.files, situations, strict=True):
+        artifact = placement.artifact
+        here = f"{location}:{placement.path}"
+        if situation in (Situation.RIGHT, Situation.FOREIGN, None):
+            method, origin = Provision("none", "")
+        elif shelf.promised.get(artifact.digest) == here:
+            method, origin = Provision("none", here)  # an earlier step places this very file
+        elif artifact.digest in own:
+            method, origin = Provision("link", own[artifact.digest])  # the same bytes twice in one variant
+        else:
+            method, origin = shelf.provide(location, placement)
+            own[artifact.digest] = here
+        rows.append(
+            FileRow(
+                placement.path, artifact.size, artifact.digest, method, origin,
+                artifact.path, artifact.support, artifact.url, situation in (Situation.OLD, Situation.CORRUPT),
+            )
+        )  # fmt: skip
+    return tuple(rows)
 
 
 def _has_dropped(held: Held, wanted: Desired) -> bool:
@@ -264,9 +273,6 @@ def _record_differs(held: Held, wanted: Desired) -> str | None:
         return "record"
     if ours.roles != theirs.roles:
         return "role"
-    for claim, recorded in ((ours.format, theirs.format), (ours.quant, theirs.quant)):
-        if claim is not None and claim != recorded:
-            return "metadata"
     same = (ours.backend, ours.served_as, ours.license, ours.protect, dict(ours.metadata))
     return None if same == (
         theirs.backend, theirs.served_as, theirs.license, theirs.protect, dict(theirs.metadata)
@@ -280,6 +286,13 @@ def _obstacle(world: World, wanted: Desired, step: Step, situations: Sequence[Si
             return _foreign(world, location, placement.path)
     if wanted.blocked:
         return wanted.blocked
+    if step.before is not None and step.before.revision == wanted.pin.revision:
+        for word, claim, seen in (
+            ("format", wanted.attributes.format, step.before.format),
+            ("quant", wanted.attributes.quant, step.before.quant),
+        ):
+            if claim and seen and claim.lower() != seen.lower():
+                return f"the manifest claims {word} {claim}, the bytes say {seen} (correct `{word}` or `files`)"
     for link in wanted.layout.links:
         if link.path in world.locations[location].files:
             return f"{link.path} is a file that is not ours, where a link to the blob should be (move it away)"
@@ -415,7 +428,10 @@ def facts_of(pin: Pin, attributes: Attributes, home: str) -> Facts:
 
 
 def _facts_wanted(wanted: Desired, held: Held | None) -> Facts:
-    """Return what a record will say; format and quantisation: as claimed, else as recorded, else as names tell."""
+    """Return what a record will say; format and quantisation: as claimed, else as recorded, else as names tell.
+
+    A claim that the recorded bytes contradict blocks the step, so a claim never hides what the bytes are.
+    """
     facts = facts_of(wanted.pin, wanted.attributes, wanted.layout.home)
     same = held is not None and held.record.pin.revision == wanted.pin.revision
     seen = held.record.attributes if held is not None and same else None

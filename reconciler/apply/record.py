@@ -1,0 +1,75 @@
+"""Turn a step that was done into the record of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from reconciler.plan import Facts, FileRow, Step
+from reconciler.state import Artifact, Attributes, Digest, Pin, Placed, Record, Support
+
+
+def record_of(step: Step, stats: Mapping[str, os.stat_result], *, manifest: str, root: str, generation: int) -> Record:
+    """Return what the registry will say of a step that placed or adopted files; `stats` by path below the root."""
+    assert step.after is not None
+    files = tuple(_placed(row, stats[row.path]) for row in step.files)
+    home = step.after.path or ""
+    record = Record(
+        step.address, manifest, pin_of(step), home, files, step.links, step.notes,
+        attributes_of(step.after), generation, root,
+    )  # fmt: skip
+    return _with_detected(record)
+
+
+def pin_of(step: Step) -> Pin:
+    """Return the pin that a step carries out."""
+    facts = step.after
+    assert facts is not None
+    artifacts = {
+        row.artifact: Artifact(row.artifact, row.size, _digest(row), row.support, row.url) for row in step.files
+    }
+    support = None
+    if facts.support:
+        source, _, revision = facts.support.partition(" at ")
+        support = Support(source, revision)
+    files = tuple(artifacts[path] for path in sorted(artifacts))
+    return Pin(facts.source or "", facts.revision, files, facts.license, support)
+
+
+def attributes_of(facts: Facts) -> Attributes:
+    """Return the attributes that facts speak of."""
+    return Attributes(
+        backend=facts.backend,
+        format=facts.format,
+        quant=facts.quant,
+        served_as=facts.served_as,
+        license=facts.license,
+        protect=facts.protect,
+        roles=tuple(sorted(facts.roles.items())),
+        metadata=facts.metadata,
+    )
+
+
+def _digest(row: FileRow) -> Digest:
+    assert row.digest is not None  # only debris has no digest, and nobody records debris
+    return row.digest
+
+
+def _placed(row: FileRow, stat: os.stat_result) -> Placed:
+    return Placed(row.path, stat.st_size, _digest(row), stat.st_mtime_ns, stat.st_ino, row.artifact)
+
+
+def _with_detected(record: Record) -> Record:
+    """Say format and quantisation as the bytes do, else as the plan read them off names."""
+    from reconciler.detect import detect_directory
+
+    links = {link.path.removeprefix(f"{record.home}/") for link in record.links}
+    base = Path(record.root) / record.home if links else Path(record.root)
+    detected = detect_directory(base, sorted(links) or [placed.path for placed in record.files])
+    said = record.attributes
+    return replace(
+        record,
+        attributes=replace(said, format=detected.format or said.format, quant=detected.quant or said.quant),
+    )
