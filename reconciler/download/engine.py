@@ -1,0 +1,161 @@
+"""Choose the downloader of this machine, split the work between its parts, and gather the results."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.download import Arrived, Downloader, Failed, Limits, Wanted, Watch, program
+from reconciler.download.pool import Pool
+from reconciler.download.program import Aria2c
+from reconciler.download.stream import Bucket, Tools, bring
+from reconciler.download.watch import Teller
+from reconciler.download.wire import Lines
+
+_AT_ONCE = 8
+"""Files that huggingface_hub brings at the same time, as its own snapshot_download does."""
+
+
+@contextlib.contextmanager
+def open_downloader(limits: Limits, *, keep_fds: tuple[int, ...] = ()) -> Iterator[Downloader]:
+    """Open aria2c with our pool where aria2c is found and new enough, else huggingface_hub with our pool."""
+    found = program.find_aria2c()
+    if found is not None and found.usable:
+        warm = threading.Thread(target=_warm, name="download-warm", daemon=True)
+        warm.start()
+        yield WithAria2(limits, found, keep_fds)
+        warm.join()
+        return
+    too_old = f" ({found} is older than 1.36)" if found is not None else " (no aria2c here)"
+    yield WithHubClient(limits, too_old)
+
+
+@dataclass(frozen=True)
+class WithAria2:
+    """Large files through aria2c, the others over our own connections."""
+
+    limits: Limits
+    program: Aria2c
+    keep_fds: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Which aria2c it is."""
+        return str(self.program)
+
+    def fetch(self, wanted: Sequence[Wanted], watch: Watch) -> Iterator[Arrived | Failed]:
+        """Yield a result for each; see Downloader."""
+        return _fetch(self.limits, wanted, watch, self._begin)
+
+    def _begin(self, run: Run) -> None:
+        large = [item for item in run.wanted if item.size >= self.limits.small]
+        if large:
+            from reconciler.download.aria2 import Mover
+
+            mover = Mover(self.program, large, run.tools, run.lines, run.pool, run.results.put, self.keep_fds)
+            mover.start()
+            run.closing.append(mover.join)
+            run.closing.append(mover.wake)
+        for item in run.wanted:
+            if item.size < self.limits.small:
+                run.pool.submit(item)
+
+
+@dataclass(frozen=True)
+class WithHubClient:
+    """Files of a Hub through huggingface_hub, the others over our own connections."""
+
+    limits: Limits
+    why: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is, and why not aria2c."""
+        return f"huggingface_hub{self.why}"
+
+    def fetch(self, wanted: Sequence[Wanted], watch: Watch) -> Iterator[Arrived | Failed]:
+        """Yield a result for each; see Downloader."""
+        return _fetch(self.limits, wanted, watch, self._begin)
+
+    def _begin(self, run: Run) -> None:
+        from reconciler.download.hub_client import bring_from_hub
+
+        turns = threading.BoundedSemaphore(_AT_ONCE)
+
+        def in_turn(*args: object) -> Arrived:
+            with turns:
+                return bring_from_hub(*args)  # type: ignore[arg-type]
+
+        for item in run.wanted:
+            run.pool.submit(item, in_turn if item.hub is not None else bring)
+
+
+@dataclass(frozen=True)
+class WithPool:
+    """Everything over our own connections."""
+
+    limits: Limits
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return "own connections"
+
+    def fetch(self, wanted: Sequence[Wanted], watch: Watch) -> Iterator[Arrived | Failed]:
+        """Yield a result for each; see Downloader."""
+
+        def begin(run: Run) -> None:
+            for item in run.wanted:
+                run.pool.submit(item, bring)
+
+        return _fetch(self.limits, wanted, watch, begin)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fetch: what it wants, what its parts share, where results go, and what to call when it is over."""
+
+    wanted: Sequence[Wanted]
+    tools: Tools
+    lines: Lines
+    pool: Pool
+    results: queue.SimpleQueue[Arrived | Failed]
+    closing: list[Callable[[], None]]
+
+
+def _fetch(
+    limits: Limits, wanted: Sequence[Wanted], watch: Watch, begin: Callable[[Run], None]
+) -> Iterator[Arrived | Failed]:
+    """Begin, then yield results until each has one; on an early close stop everything before returning."""
+    sharers: dict[tuple[Path, str], list[Wanted]] = {}
+    for item in wanted:  # the same bytes in the same stage come once
+        sharers.setdefault((item.stage, item.name), []).append(item)
+    if not sharers:
+        return
+    lines = Lines(limits)
+    tools = Tools(limits, Bucket(limits.rate), Teller(watch), lines.over)
+    results: queue.SimpleQueue[Arrived | Failed] = queue.SimpleQueue()
+    pool = Pool(tools, lines, results.put)
+    run = Run([items[0] for items in sharers.values()], tools, lines, pool, results, [])
+    try:
+        begin(run)
+        for _ in sharers:
+            result = results.get()
+            for sharer in sharers[(result.wanted.stage, result.wanted.name)]:
+                yield result._replace(wanted=sharer)
+    finally:
+        lines.close()  # cuts every connection: whoever reads is freed
+        for end in reversed(run.closing):
+            end()
+        pool.close()
+
+
+def _warm() -> None:
+    """Import what the daemon needs while addresses are still being asked for."""
+    with contextlib.suppress(ImportError):
+        import reconciler.download.aria2
+        import reconciler.download.daemon  # noqa: F401
