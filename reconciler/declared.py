@@ -1,0 +1,344 @@
+"""What a manifest may say: its models. Imported by `manifest` only, because pydantic is heavy."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from reconciler import globs, sources
+from reconciler.inert import inert
+from reconciler.paths import check_component, check_relative, check_root
+
+STORES = ("huggingface", "lmstudio", "flat", "hf-cache")
+RESERVED_STORES = ("ollama", "comfyui")
+MAX_NAME = 128
+"""Characters in the name of a variant, location or role."""
+DAY = 86_400
+
+_NAME = re.compile(r"[^\W_][\w.+()-]*")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGTP]i?)?B?", re.IGNORECASE)
+_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|min|h|d|w)")
+_SPANS = {"s": 1, "min": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
+_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+def check_name(name: str) -> str:
+    """Return `name` when it may name a variant, a location or a role; raise ValueError with the reason.
+
+    Letters and digits of any script, `.`, `_`, `-`, `+` and parentheses; it begins with a letter or digit. `@` parts
+    a variant from its location in addresses, and `/`, `:` and `*` mean something in paths, origins and globs.
+    """
+    if len(name) > MAX_NAME:
+        raise ValueError(f"a name of {len(name)} characters; {MAX_NAME} are allowed")
+    if not _NAME.fullmatch(name):
+        bad = next((c for c in name if not _NAME.fullmatch("a" + c)), name[:1])
+        raise ValueError(
+            f"`{inert(bad)}` in the name `{inert(name)}`; "
+            "expected letters, digits and `._-+()`, beginning with a letter or digit"
+        )
+    if not unicodedata.is_normalized("NFC", name):
+        raise ValueError(f"the name `{inert(name)}` is not in Unicode's composed form (NFC)")
+    return check_component(name)
+
+
+def _check_text(text: str) -> str:
+    if not text.strip():
+        raise ValueError("expected text, found nothing")
+    if len(text) > 1024:
+        raise ValueError(f"a text of {len(text)} characters; 1024 are allowed")
+    if inert(text) != text:
+        raise ValueError(f"invisible or control characters: `{inert(text)[:200]}`")
+    return text
+
+
+def _ratio(value: Any) -> Any:
+    if isinstance(value, str) and (found := _PERCENT.fullmatch(value)):
+        value = float(found[1]) / 100
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"expected a share such as `30%` or 0.3, found `{inert(str(value))[:80]}`")
+    return float(value)
+
+
+def _size(value: Any) -> Any:
+    if isinstance(value, str) and (found := _SIZE.fullmatch(value)):
+        letter = (found[2] or "").lower()
+        base = 1024 if letter.endswith("i") else 1000
+        value = round(float(found[1]) * base ** " kmgtp".index(letter[:1] or " "))
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError(f"expected a size such as `20GiB` or a number of bytes, found `{inert(str(value))[:80]}`")
+    return value
+
+
+def _span(value: Any) -> Any:
+    if isinstance(value, str) and (found := _SPAN.fullmatch(value)):
+        value = round(float(found[1]) * _SPANS[found[2]])
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**40:
+        raise ValueError(
+            f"expected a time such as `14d`, `12h` or a number of seconds, found `{inert(str(value))[:80]}`"
+        )
+    return value
+
+
+def _check_digests(value: Any) -> Any:
+    """A sha256 for the only file, or a map from path to sha256; in lower case."""
+    if isinstance(value, dict) and value:
+        return {check_relative(path): _sha256(digest, path) for path, digest in value.items()}
+    return _sha256(value, "")
+
+
+def _sha256(value: Any, path: str) -> str:
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        of = f" for `{inert(path)}`" if path else ""
+        raise ValueError(f"expected 64 hexadecimal digits{of}, found `{inert(str(value))[:80]}`")
+    return value.lower()
+
+
+def _check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in patterns:
+        try:
+            globs.check_pattern(pattern)
+        except ValueError as error:
+            raise ValueError(f"`{inert(pattern)[:120]}`: {error}") from None
+    return patterns
+
+
+def _check_metadata(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("metadata is kept as JSON, which has no infinity and no NaN")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_metadata(inner)
+    return value
+
+
+_NAME_SCHEMA = {
+    "type": "string",
+    "maxLength": MAX_NAME,
+    # No script is left out, so the class says what is not allowed; Python's and ECMAScript's engines agree on it.
+    "pattern": r"""^[^\s@/\\:*?"<>|\[\]{}#,;!$%&'=^~`.+()_-][^\s@/\\:*?"<>|\[\]{}#,;!$%&'=^~`]*$""",
+}
+_TEXT_SCHEMA = {"type": ["string", "number"], "minLength": 1, "maxLength": 1024}
+
+Name = Annotated[str, AfterValidator(check_name), WithJsonSchema(_NAME_SCHEMA)]
+Text = Annotated[str, AfterValidator(_check_text), WithJsonSchema(_TEXT_SCHEMA)]
+Glob = Annotated[str, AfterValidator(_check_text), WithJsonSchema(_TEXT_SCHEMA)]
+Root = Annotated[str, AfterValidator(check_root), WithJsonSchema({"type": "string", "pattern": r"^(/|~(/|$))"})]
+Source = Annotated[str, AfterValidator(_check_text), WithJsonSchema({"type": "string", "pattern": "^[a-z]+:.+"})]
+Patterns = Annotated[tuple[str, ...], AfterValidator(_check_patterns)]
+Digests = Annotated[
+    str | dict[str, str],
+    BeforeValidator(_check_digests),
+    WithJsonSchema(
+        {
+            "oneOf": [
+                {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
+                {
+                    "type": "object",
+                    "minProperties": 1,
+                    "additionalProperties": {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
+                },
+            ]
+        }
+    ),
+]
+Ratio = Annotated[
+    float,
+    BeforeValidator(_ratio),
+    WithJsonSchema(
+        {
+            "oneOf": [
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?%$"},
+                {"type": "number", "minimum": 0, "maximum": 1},
+            ]
+        }
+    ),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    WithJsonSchema(
+        {
+            "oneOf": [
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?([KMGTPkmgtp]i?)?[Bb]?$"},
+                {"type": "integer", "minimum": 0},
+            ]
+        }
+    ),
+]
+Span = Annotated[
+    int,
+    BeforeValidator(_span),
+    WithJsonSchema(
+        {
+            "oneOf": [
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(s|min|h|d|w)$"},
+                {"type": "integer", "minimum": 0},
+            ]
+        }
+    ),
+]
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Location(_Declared):
+    """A place on this machine. `store` says how files are arranged below `root`."""
+
+    store: Literal["huggingface", "lmstudio", "flat", "hf-cache"]
+    """How files are arranged: as serving tools expect them (`huggingface`, `lmstudio`), plainly (`flat`), or as in the
+    Hub's own cache (`hf-cache`)."""
+    root: Root = Field(examples=["~/ai-models/weights", "/mnt/d/models"])
+    """The directory: absolute, or below `~`. No environment variables, no `..`."""
+    url: Text | None = None
+    """Reserved for stores behind a server; not used by the stores of this version."""
+    models: Root | None = None
+    """Reserved for stores behind a server; not used by the stores of this version."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_stores_of_this_version(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("store") in RESERVED_STORES:
+            raise ValueError(
+                f"the store `{value['store']}` is not managed by this version; it manages {', '.join(STORES)}"
+            )
+        return value
+
+    @field_validator("url", "models")
+    @classmethod
+    def _not_yet(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError("belongs to a store that this version does not manage; `root` says where files are")
+        return value
+
+
+class Route(_Declared):
+    """Where variants without `location` go. Every condition given must hold; the first route that matches wins."""
+
+    location: Name
+    """The location that takes what matches."""
+    format: Glob | None = Field(default=None, examples=["gguf", "safetensors"])
+    """A glob over the format, declared or detected; case does not count."""
+    backend: Glob | None = Field(default=None, examples=["vllm"])
+    """A glob over the declared backend; case does not count."""
+    quant: Glob | None = Field(default=None, examples=["q4_*"])
+    """A glob over the quantisation, declared or detected; case does not count."""
+    source: Glob | None = Field(default=None, examples=["hf:bartowski/*"])
+    """A glob over the source; case does not count and `*` crosses `/`."""
+
+
+class HandPin(_Declared):
+    """A pin by hand: what must never be anything else."""
+
+    revision: Text | None = Field(default=None, examples=["fdcc0a4c3e2d5a3c1e9a5e3c8b0b3c6d7e8f9a0b"])
+    """The exact commit, tag or version; text, even where it looks like a number."""
+    sha256: Digests | None = None
+    """The digest of the only file, or a map from path to digest: 64 hexadecimal digits each."""
+
+    @model_validator(mode="after")
+    def _pins_something(self) -> HandPin:
+        if self.revision is None and self.sha256 is None:
+            raise ValueError("pins nothing; expected `revision`, `sha256` or both")
+        return self
+
+
+class Variant(_Declared):
+    """One build of a model in one place for one backend. Its key is its name everywhere."""
+
+    insecure: StrictBool = False
+    """Allows a source without TLS, or one on this machine or in a private network."""
+    source: Source = Field(
+        examples=["hf:Qwen/Qwen2.5-VL-7B-Instruct-AWQ", "hf:owner/repo@branch", "https://…/file.gguf"]
+    )
+    """Where the bytes come from: `hf:owner/repo[@revision]`, `https://…` or `file:…`."""
+    files: Patterns = Field(default=(), examples=[["*Q4_K_M.gguf"]])
+    """Globs of the files to take; without it, all. A pattern without `/` means the base name in any directory."""
+    exclude: Patterns = Field(default=(), examples=[["*.bin", "original/**"]])
+    """Globs of files to leave out; stronger than `files`."""
+    location: Name | None = None
+    """The location; without it, the first route that matches, or the only location there is."""
+    backend: Text | None = Field(default=None, examples=["vllm", "lmstudio"])
+    """What serves it."""
+    format: Text | None = Field(default=None, examples=["safetensors", "gguf"])
+    """The format it is claimed to have; checked against what is detected."""
+    quant: Text | None = Field(default=None, examples=["awq", "q4_k_m"])
+    """The quantisation it is claimed to have; checked against what is detected."""
+    served_as: Text | None = None
+    """The name under which a server offers it."""
+    support: Source | None = Field(default=None, examples=["hf:Qwen/Qwen2.5-7B-Instruct"])
+    """A repository that lends config and tokenizer files which the source lacks."""
+    license: Text | None = Field(default=None, examples=["apache-2.0"])
+    """The licence; recorded."""
+    protect: StrictBool = False
+    """Never removed by a plan, even when no longer declared."""
+    lock: HandPin | None = None
+    """A pin by hand; the lock file must agree with it."""
+    metadata: Annotated[dict[str, Any], AfterValidator(_check_metadata)] = Field(default_factory=dict)
+    """Anything else to keep in the record; handed on as it is."""
+
+    @field_validator("source", "support")
+    @classmethod
+    def _a_source_we_know(cls, reference: str | None, info: ValidationInfo) -> str | None:
+        if reference is not None:
+            # `insecure` is declared first, so that it is known here.
+            sources.check(reference, insecure=info.data.get("insecure", False))
+        return reference
+
+
+class Policy(_Declared):
+    """Limits on what a plan may do."""
+
+    max_remove: Ratio = Field(default=0.3, examples=["30%"])
+    """The share of managed variants that one plan may remove, once there are 4 or more."""
+    min_free: Size = Field(default=0, examples=["20GiB"])
+    """Free space that must be left in a location's file system."""
+    pickle: Literal["deny", "allow"] = "deny"
+    """Whether pickle files, which can run code when they are loaded, may come."""
+    keep_trash: Span = Field(default=14 * DAY, examples=["14d"])
+    """How long removed and replaced files wait in the trash before `gc` may free them."""
+
+
+class Manifest(_Declared):
+    """A Reconciler manifest: what should be on this machine, and where."""
+
+    version: Literal[1]
+    """The version of this format: 1."""
+    name: Name | None = Field(default=None, examples=["workstation"])
+    """The manifest's name; what it places is recorded as managed by that name. Without it, by the file's path."""
+    registry: Root | None = Field(default=None, examples=["~/ai-models/registry"])
+    """The directory of the record; without it `~/.local/share/reconciler/registry`."""
+    locations: dict[Name, Location] = Field(default_factory=dict)
+    """Places on this machine, by name."""
+    routes: list[Route] = Field(default_factory=list)
+    """Where variants without `location` go; the first match wins."""
+    variants: dict[Name, Variant] = Field(default_factory=dict)
+    """What should be there, by name."""
+    roles: dict[Name, list[str]] = Field(default_factory=dict, examples=[{"chat": ["llama-3.2-3b-q4_k_m"]}])
+    """What variants serve: role -> variants in order of preference."""
+    policy: Policy = Field(default=Policy())
+    """Limits on what a plan may do."""
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _a_version_we_read(cls, value: Any) -> Any:
+        if type(value) is not int or value != 1:
+            raise ValueError(
+                f"expected `version: 1`, the only one that this program reads; found `{inert(str(value))[:80]}`"
+            )
+        return value

@@ -1,0 +1,174 @@
+"""Load a manifest: every mistake at once, each at `file:line:column`. Imported lazily, because pydantic is heavy."""
+
+from __future__ import annotations
+
+import hashlib
+import os.path
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from reconciler.crosscheck import Names, cautions, cross_check
+from reconciler.declared import HandPin, Location, Manifest, Policy, Route, Variant
+from reconciler.errors import ManifestError, Problem
+from reconciler.manifestfiles import Source, find
+from reconciler.merging import Merged, merge
+from reconciler.mistakes import locs, of_another_kind, sound_part, translate
+from reconciler.state import Digest
+from reconciler.yamlread import MAX_PROBLEMS, read
+
+__all__ = ["HandPin", "Loaded", "Location", "Manifest", "Policy", "Route", "Variant", "json_schema", "load"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A manifest, and what is known of it besides what it says.
+
+    `path` is the file or directory as given, absolute; `digest` is of the bytes of its files in the order of their
+    names, wherever they lie; `identity` is who manages a record: the `name:` when given, else the absolute path.
+    """
+
+    manifest: Manifest
+    path: Path
+    files: tuple[Path, ...]
+    digest: Digest
+    name: str
+    identity: str
+    registry: Path
+    warnings: tuple[str, ...]
+    _merged: Merged = field(repr=False, compare=False)
+
+    def where(self, *loc: str | int) -> str:
+        """Return `file:line:column` of a key path such as `("variants", NAME, "files", 0)`."""
+        return self._merged.where(*loc)
+
+
+def load(path: Path | str | None) -> Loaded:
+    """Load a manifest from a file or a directory; None means `manifests/` if it is there, else `reconciler.yaml`.
+
+    Raises ManifestError with everything that is wrong.
+    """
+    found = find(path)
+    merged = _read(found.sources)
+    _refuse_another_kind(merged, found.shown)
+    manifest = _validate(merged)
+    absolute = Path(found.path).absolute()
+    return Loaded(
+        manifest=manifest,
+        path=absolute,
+        files=tuple(Path(source.path).absolute() for source in found.sources),
+        digest=_digest(found.sources),
+        name=manifest.name or (absolute.name if found.is_directory else absolute.stem),
+        identity=manifest.name or str(absolute),
+        registry=_registry(manifest),
+        warnings=(*_hidden(merged), *cautions(manifest, merged.where)),
+        _merged=merged,
+    )
+
+
+def default_registry() -> Path:
+    """Return the registry of a manifest that names none: `reconciler/registry` in the user's data directory.
+
+    https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    given = os.environ.get("XDG_DATA_HOME", "")
+    data = Path(given) if given.startswith("/") else Path("~/.local/share").expanduser()
+    return data / "reconciler" / "registry"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a manifest, for editors."""
+    schema = Manifest.model_json_schema(mode="validation")
+    for section in ("locations", "routes", "variants", "roles", "policy"):
+        # A section whose entries are all commented out reads as null.
+        said = schema["properties"][section]
+        schema["properties"][section] = {"description": said.pop("description"), "anyOf": [said, {"type": "null"}]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "Reconciler manifest, version 1",
+    }
+
+
+def _read(sources: tuple[Source, ...]) -> Merged:
+    """Read every file, and tell what is wrong in all of them."""
+    documents = []
+    problems: list[Problem] = []
+    for source in sources:
+        try:
+            documents.append(read(source.data, source.shown))
+        except ManifestError as error:
+            problems += error.problems
+    if problems:
+        raise ManifestError(problems)
+    return merge(documents)
+
+
+def _refuse_another_kind(merged: Merged, shown: str) -> None:
+    problem = of_another_kind(merged.value, shown)
+    if problem is not None:
+        raise ManifestError([*merged.problems, problem])
+
+
+def _validate(merged: Merged) -> Manifest:
+    """Return the manifest; where one field is wrong, the rest is checked all the same, so that one run tells all."""
+    problems = list(merged.problems)
+    try:
+        manifest = Manifest.model_validate(merged.value)
+    except ValidationError as error:
+        problems += translate(error, merged)
+        wrong = locs(error)
+        try:
+            part = Manifest.model_validate(sound_part(merged.value, wrong))
+        except ValidationError:
+            raise ManifestError(_in_order(problems)) from None
+        problems += _cross_check(part, merged, all_routes=not any(loc[0] == "routes" for loc in wrong))
+        raise ManifestError(_in_order(problems)) from None
+    problems += _cross_check(manifest, merged)
+    if problems:
+        raise ManifestError(_in_order(problems))
+    return manifest
+
+
+def _cross_check(manifest: Manifest, merged: Merged, *, all_routes: bool = True) -> list[Problem]:
+    names = Names(frozenset(_keys(merged.value, "locations")), frozenset(_keys(merged.value, "variants")), all_routes)
+    roots = {name: os.path.realpath(location.root) for name, location in manifest.locations.items()}
+    return list(cross_check(manifest, names, merged.where, roots, os.path.realpath(_registry(manifest))))
+
+
+def _keys(value: Any, section: str) -> list[str]:
+    said = value.get(section)
+    return list(said) if isinstance(said, dict) else []
+
+
+def _registry(manifest: Manifest) -> Path:
+    return Path(manifest.registry) if manifest.registry else default_registry()
+
+
+def _in_order(problems: list[Problem]) -> list[Problem]:
+    """Sort problems by where they stand, say each once, and count those beyond what anyone reads."""
+
+    def place(problem: Problem) -> tuple[str, int, int]:
+        name, _, rest = problem.where.rpartition(":")
+        name, _, line = name.rpartition(":")
+        return (name, int(line), int(rest)) if line.isdecimal() and rest.isdecimal() else (problem.where, 0, 0)
+
+    found = sorted(dict.fromkeys(problems), key=place)
+    if len(found) <= MAX_PROBLEMS:
+        return found
+    return [*found[:MAX_PROBLEMS], Problem("", f"and {len(found) - MAX_PROBLEMS} more")]
+
+
+def _hidden(merged: Merged) -> list[str]:
+    return [
+        f"{where}: the invisible character U+{ord(character):04X}, which can change how the text around it is seen"
+        for document in merged.documents
+        for where, character in document.hidden
+    ]
+
+
+def _digest(sources: tuple[Source, ...]) -> Digest:
+    # NUL parts the files: no manifest that was read holds one.
+    return Digest("sha256:" + hashlib.sha256(b"\0".join(source.data for source in sources)).hexdigest())
