@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -28,6 +28,11 @@ STAGE = ".reconciler"
 """The variant part of the address of a location's own debris; no variant can have this name."""
 
 
+def everything(address: Address) -> bool:
+    """Leave nothing out."""
+    return True
+
+
 @dataclass(frozen=True)
 class World:
     """All that a plan is made from. `denied` says why upstream would refuse a variant's bytes.
@@ -40,8 +45,10 @@ class World:
     undecided: tuple[Undecided, ...] = ()
     denied: Mapping[str, str] = field(default_factory=dict)
     stuck: frozenset[Address] = frozenset()
-    complete: bool = True
-    """Whether `desired` is all that the manifest declares: only then is an unnamed record undeclared."""
+    scope: Callable[[Address], bool] = everything
+    """Which records may leave when no desired variant continues them: all, or those that the user selected."""
+    whole: bool = True
+    """Whether nothing was left out: only then is what lies unused in a stage debris."""
 
     @property
     def locations(self) -> Mapping[str, ObservedLocation]:
@@ -75,7 +82,7 @@ class World:
         return tuple(
             held
             for address, held in self.held.items()
-            if self.complete and address not in wanted and address.variant not in waiting
+            if address not in wanted and address.variant not in waiting and self.scope(address)
         )
 
 
@@ -384,7 +391,7 @@ def _placed(record: Record, path: str) -> Placed:
 
 def _debris(world: World) -> Iterator[Step]:
     """Yield a step for what lies in a stage and can serve no declared variant any more."""
-    if world.undecided or not world.complete:
+    if world.undecided or not world.whole:
         return  # whatever is undecided may still want it
     useful = (
         {stage_name(p.artifact) for wanted in world.desired for p in wanted.layout.files}
