@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode
@@ -32,14 +34,27 @@ _VERBS = ("revision", "tree", "paths-info", "refs", "commits")
 
 def answer_hub(world: World, call: Call) -> Response:
     """Answer a call of the hub's origin; what is refused or has moved becomes its answer here."""
+    if call.method not in ("GET", "HEAD", "POST"):
+        return error(405, "MethodNotAllowed", "This hub is for reading")
     try:
-        return _route(world, call)
+        return _validated(call, _route(world, call))
     except Moved as moved:
         return _to_new_name(call, moved.repo_id)
     except Refusal as refusal:
         policy = "api" if call.path.startswith("/api/") else "resolvers"
         headers = {**refusal.headers, **quota(world, policy)}
         return error(refusal.status, refusal.code, refusal.message, headers)
+
+
+def _validated(call: Call, response: Response) -> Response:
+    """Give a JSON answer its weak ETag, and answer 304 to who has it already."""
+    if response.status != 200 or response.header("ETag") or not isinstance(response.blob.content, bytes):
+        return response
+    etag = f'W/"{hashlib.sha1(response.blob.content, usedforsecurity=False).hexdigest()}"'
+    headers = (*response.headers, ("ETag", etag))
+    if etag in call.headers.get("if-none-match", ""):
+        return Response(304, headers)
+    return replace(response, headers=headers)
 
 
 def _route(world: World, call: Call) -> Response:

@@ -27,12 +27,11 @@ def answer_cdn(world: World, call: Call) -> Response:
         return error(400, "InvalidRequest", "Only one auth mechanism allowed: the signature, no Authorization header")
     if not world.is_signed(call.path, call.query):
         return error(403, "AccessDenied", "Request has expired, or its signature does not match")
-    owner, name, sha, *path = (unquote(part) for part in call.path.strip("/").split("/"))
-    repository = world.repositories.get(f"{owner}/{name}") or world.repositories.get(
-        world.renamed.get(f"{owner}/{name}", "")
-    )
+    repo_id, _, rest = unquote(call.path).lstrip("/").partition("/@")
+    sha, _, path = rest.partition("/")
+    repository = world.repositories.get(repo_id) or world.repositories.get(world.renamed.get(repo_id, ""))
     commit = repository.commits.get(sha) if repository else None
-    file = commit.by_path.get("/".join(path)) if commit else None
+    file = commit.by_path.get(path) if commit else None
     if file is None or file.blob is None:
         return error(404, "NoSuchKey", "There is no such object")
     return serve(call, file.blob, cdn_etag(file.blob), {"Content-Type": "application/octet-stream"})

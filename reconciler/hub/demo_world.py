@@ -13,7 +13,8 @@ GATED = "acme/Guarded-7B"
 
 _NAME = "TinyLlama-Chat"
 _AWQ_CONFIG = {
-    "quant_method": "awq", "bits": 4, "group_size": 64, "zero_point": True, "version": "gemm", "modules_to_not_convert": None,
+    "quant_method": "awq", "bits": 4, "group_size": 64, "zero_point": True, "version": "gemm",
+    "modules_to_not_convert": None,
 }  # fmt: skip
 _LARGE = 20 * 1024 * 1024
 

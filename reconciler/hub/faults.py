@@ -7,18 +7,20 @@
     html          -                                      200 with a web page
     truncate      after (half), declare (True)           the body stops, the connection closes; without `declare` no
                                                          Content-Length told how long it should have been
-    reset         after (0)                              TCP reset there
-    stall         after (half)                           nothing more comes, the connection stays open
+    reset         after (None)                           TCP reset there; None: in place of an answer
+    stall         after (half), head (True)              nothing more comes, the connection stays open; without `head`,
+                                                         or where no body is due, nothing comes at all
     drip          rate (1 byte/s), after (0), step (1)   from there on, a trickle
     corrupt       offset (the middle)                    the byte at this offset of the file is another one
     expire        after (half) or requests               the signature is good for so many bytes or requests, then 403;
                                                          `cut` (True) also ends the body that crosses the mark
-    etag_change   at (the middle)                        from this offset on another version of the same size, with
-                                                         another ETag; a body that crosses it is cut there
+    etag_change   at (the middle)                        the object is replaced by one of the same size, with another
+                                                         ETag, when this offset is reached: a body that crosses it is
+                                                         cut there, what starts behind it is the other one's
     no_range      -                                      200 and the whole file, whatever range was asked
     wrong_range   shift (1)                              206 with another range than asked
     endless       limit (1 GiB), chunked (True)          the body does not end
-    wrong_length  delta (100) or length                  a Content-Length that is not true
+    wrong_length  delta (100) or length, twice (False)   a Content-Length that is not true; `twice`: beside the true
 
 Offsets and lengths are in bytes; a `half` is half of the body that was asked. Settings of every kind: `skip` (let so
 many matching calls pass first) and `method` ("GET": only those).
@@ -32,6 +34,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
+from reconciler.hub.content import serve
 from reconciler.hub.repos import Blob
 from reconciler.hub.wire import Call, Delivery, Response
 
@@ -68,7 +71,7 @@ class Fault:
         if self.settings.get("method", call.method) != call.method:
             return False
         path = call.plain_path
-        return self.path is None or self.path in path or fnmatch.fnmatchcase(path, self.path)
+        return self.path is None or self.path in path or fnmatch.fnmatchcase(path, f"*{self.path}")
 
 
 class Faults:
@@ -107,12 +110,13 @@ class Faults:
                 kind = KINDS[fault.kind]
                 if kind.body_only and (call.method != "GET" or response.status not in (200, 206)):
                     continue
-                effect = kind.effect(call, response, fault.settings, fault.memory)
+                memory = dict(fault.memory) if fault.skip else fault.memory
+                effect = kind.effect(call, response, fault.settings, memory)
                 if effect is None:
                     continue
                 if fault.skip:
                     fault.skip -= 1
-                    return Effect(response, spent=False)
+                    continue
                 if effect.spent:
                     fault.times -= fault.times > 0
                     self.committed += 1
@@ -150,11 +154,13 @@ def _truncate(call: Call, response: Response, settings: Settings, memory: dict[s
 
 
 def _reset(call: Call, response: Response, settings: Settings, memory: dict[str, int]) -> Effect:
-    return Effect(replace(response, delivery=Delivery(after=int(settings.get("after", 0)), then="reset")))
+    after = settings.get("after")
+    return Effect(replace(response, delivery=Delivery(after=int(after or 0), then="reset", mute=after is None)))
 
 
 def _stall(call: Call, response: Response, settings: Settings, memory: dict[str, int]) -> Effect:
-    return Effect(replace(response, delivery=Delivery(after=_after(response, settings), then="stall")))
+    delivery = Delivery(after=_after(response, settings), then="stall", mute=not settings.get("head", True))
+    return Effect(replace(response, delivery=delivery))
 
 
 def _drip(call: Call, response: Response, settings: Settings, memory: dict[str, int]) -> Effect:
@@ -197,15 +203,15 @@ def _expire(call: Call, response: Response, settings: Settings, memory: dict[str
 
 def _etag_change(call: Call, response: Response, settings: Settings, memory: dict[str, int]) -> Effect | None:
     at = int(settings.get("at", response.blob.size // 2))
-    if response.end <= at:
-        return None
-    if response.start < at:
-        return Effect(replace(response, delivery=Delivery(after=at - response.start)), spent=False)
     etag = "".join(f"{15 - int(digit, 16):x}" for digit in (response.header("ETag") or "").strip('"'))
-    changed = Delivery(alter=lambda _, data: bytes(data).translate(_INVERTED))
-    if call.headers.get("if-range", f'"{etag}"') != f'"{etag}"':
-        response = _whole(response)
-    return Effect(replace(response, headers=_with(response, "ETag", f'"{etag}"'), delivery=changed))
+    if call.headers.get("if-range") != f'"{etag}"':
+        if response.end <= at:
+            return None
+        if response.start < at:
+            return Effect(replace(response, delivery=Delivery(after=at - response.start)), spent=False)
+    headers = {name: value for name, value in response.headers if name != "Content-Range"}
+    other = serve(call, response.blob, etag, headers)
+    return Effect(replace(other, delivery=Delivery(alter=lambda _, data: bytes(data).translate(_INVERTED))))
 
 
 def _no_range(call: Call, response: Response, settings: Settings, memory: dict[str, int]) -> Effect | None:
@@ -236,6 +242,8 @@ def _endless(call: Call, response: Response, settings: Settings, memory: dict[st
 def _wrong_length(call: Call, response: Response, settings: Settings, memory: dict[str, int]) -> Effect:
     true = response.end - response.start
     length = int(settings.get("length", true + int(settings.get("delta", 100))))
+    if settings.get("twice"):
+        return Effect(replace(response, headers=(*response.headers, ("Content-Length", str(length)))))
     return Effect(replace(response, delivery=Delivery(length=max(0, length), after=min(true, max(0, length)))))
 
 
@@ -254,7 +262,7 @@ KINDS: dict[str, Kind] = {
     "html": Kind(_html, (), body_only=False),
     "truncate": Kind(_truncate, ("after", "declare")),
     "reset": Kind(_reset, ("after",), body_only=False),
-    "stall": Kind(_stall, ("after",), body_only=False),
+    "stall": Kind(_stall, ("after", "head"), body_only=False),
     "drip": Kind(_drip, ("rate", "after", "step")),
     "corrupt": Kind(_corrupt, ("offset",)),
     "expire": Kind(_expire, ("after", "requests", "cut")),
@@ -262,7 +270,7 @@ KINDS: dict[str, Kind] = {
     "no_range": Kind(_no_range),
     "wrong_range": Kind(_wrong_range, ("shift",)),
     "endless": Kind(_endless, ("limit", "chunked")),
-    "wrong_length": Kind(_wrong_length, ("delta", "length")),
+    "wrong_length": Kind(_wrong_length, ("delta", "length", "twice")),
 }
 
 _INVERTED = bytes(255 - value for value in range(256))

@@ -171,8 +171,9 @@ class Hub(World):
     def _listen(self, origin: Origin) -> str:
         listener = socket.create_server((HOST, self._ports[origin]), backlog=1024)
         self._listeners.append(listener)
+        self._ports[origin] = listener.getsockname()[1]  # a hub that starts again is found at the same place
         threading.Thread(target=self._accept, args=(listener, origin), daemon=True).start()
-        return f"http://{HOST}:{listener.getsockname()[1]}"
+        return f"http://{HOST}:{self._ports[origin]}"
 
     def _accept(self, listener: socket.socket, origin: Origin) -> None:
         while True:

@@ -67,6 +67,8 @@ class Delivery(NamedTuple):
     length: int | None = None
     """The Content-Length to promise; -1: none. None: the true one."""
     chunked: bool = False
+    mute: bool = False
+    """Not even the head is sent before `then` happens."""
 
 
 _AS_PROMISED = Delivery()
@@ -153,18 +155,26 @@ def send(connection: socket.socket, call: Call, response: Response, gate: Gate, 
     """Send `response`; `count` hears of the body's bytes just before they leave. Return whether to keep the line."""
     delivery = response.delivery
     keep = call.headers.get("connection", "").lower() != "close" and not delivery.endless and delivery.length is None
-    if call.method == "HEAD" or response.status in (204, 304):
-        connection.sendall(_head(response, keep=keep))
-        return keep
     head = _head(response, keep=keep)
-    if delivery == _AS_PROMISED and response.end - response.start <= _SMALL:
+    bodiless = call.method == "HEAD" or response.status in (204, 304)
+    if delivery.mute or (bodiless and delivery.after is not None):
+        try:
+            _interrupt(connection, delivery, gate, gate.releases)
+        except _EndOfConnection:
+            return False
+        delivery = _AS_PROMISED
+    if bodiless:
+        connection.sendall(head)
+        return keep
+    as_promised = delivery == _AS_PROMISED
+    if as_promised and response.end - response.start <= _SMALL:
         body = b"".join(response.blob.blocks(response.start, response.stop))
         count(len(body))
         connection.sendall(head + body)
         return keep
     try:
         connection.sendall(head)
-        if isinstance(response.blob.content, Path) and delivery == _AS_PROMISED:
+        if isinstance(response.blob.content, Path) and as_promised:
             _send_file(connection, response.blob.content, response.start, response.end, count)
         else:
             _send_blocks(connection, response, gate, count)

@@ -63,10 +63,27 @@ class World:
         license: str | None = "apache-2.0",  # noqa: A002 - the Hub's word
     ) -> str:
         """Make the repository, or a new commit on `branch` with exactly these files; return the commit's sha."""
+        listed = [file_of(path, content) for path, content in files.items()]
+        return self.add_files(
+            repo_id, listed, branch=branch, message=message, private=private, gated=gated, license=license
+        )
+
+    def add_files(
+        self,
+        repo_id: str,
+        files: Iterable[File],
+        *,
+        branch: str = "main",
+        message: str = "",
+        private: bool = False,
+        gated: Gated = False,
+        license: str | None = "apache-2.0",  # noqa: A002 - the Hub's word
+    ) -> str:
+        """Do what `add` does with files that are values already, and keep their digests."""
         with self._lock:
             repository = self._repository(repo_id)
             repository.private, repository.gated, repository.license = private, gated, license
-        return self._commit(repository, [file_of(path, content) for path, content in files.items()], branch, message)
+        return self._commit(repository, files, branch, message)
 
     def update(
         self, repo_id: str, files: Mapping[str, bytes | Path], *, branch: str = "main", delete: Iterable[str] = ()
@@ -130,7 +147,7 @@ class World:
 
     def signed_url(self, repository: Repository, commit: Commit, file: File) -> str:
         """Return the URL of a file's bytes at the CDN, good for `url_ttl` seconds; no two are the same."""
-        path = f"/{quote(repository.repo_id)}/{commit.sha}/{quote(file.path)}"
+        path = f"/{quote(repository.repo_id)}/@{commit.sha}/{quote(file.path)}"
         expires, policy = str(int(self.now() + self.url_ttl)), f"{next(self._numbers):08x}"
         name = quote(file.path.rsplit("/", 1)[-1])
         query = {
