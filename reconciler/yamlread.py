@@ -40,6 +40,8 @@ _MAYBE_OTHER = frozenset("+-.0123456789~ntfNTF")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]|\r(?!\n)")
 _HIDDEN = re.compile("[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufff9-\ufffb\U000e0000-\U000e0fff]")
 
+_CONFLICT = re.compile("^(?:<<<<<<< |>>>>>>> )", re.MULTILINE)
+
 _LINE = 1 << 24
 """A position is one integer: line * _LINE + column, both from 0. A column is below the byte cap of 2**23."""
 
@@ -147,31 +149,21 @@ def _hidden(text: str, name: str) -> tuple[tuple[str, str], ...]:
 
 
 def _events(text: str, name: str) -> Iterator[Any]:
-    """Yield the parser's events; its exceptions become a ManifestError that says where."""
-    from ruamel.yaml.error import YAMLError
+    """Yield the parser's events; its exceptions become a ManifestError that says where.
 
+    libyaml through PyYAML: the parser inside ruamel.yaml.clib 0.2 takes no `:` in a plain scalar of a flow
+    collection, as in `{source: hf:owner/repo}`. Where libyaml's binding is missing the same events come from
+    Python code, many times slower.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        yield from _parse(text)
-    except YAMLError as error:
+        yield from yaml.parse(text, Loader=parser)
+    except yaml.YAMLError as error:
         raise ManifestError(_syntax(error, text, name)) from None
-    except (ValueError, OverflowError) as error:  # the pure parser, for an escape beyond Unicode
+    except (ValueError, OverflowError) as error:  # the one in Python, for an escape beyond Unicode
         raise ManifestError(f"not YAML: {inert(str(error))[:200]}", where=name) from None
-
-
-def _parse(text: str) -> Iterator[Any]:
-    try:
-        from ruamel.yaml.cyaml import CParser  # type: ignore[attr-defined]
-    except ImportError:  # libyaml's binding is missing: the same events, ten times slower
-        from ruamel.yaml import YAML
-
-        yield from YAML(typ="safe", pure=True).parse(text)
-        return
-    parser = CParser(text)
-    try:
-        while parser.check_event():
-            yield parser.get_event()
-    finally:
-        parser.dispose()
 
 
 def _syntax(error: Any, text: str, name: str) -> Problem:
@@ -181,10 +173,11 @@ def _syntax(error: Any, text: str, name: str) -> Problem:
         return Problem(name, f"not YAML: {inert(problem)[:200]}", "")
     line = text.split("\n", mark.line + 1)[mark.line] if mark.line < text.count("\n") + 1 else ""
     hint = ""
-    if "\t" in line[: mark.column + 1]:
+    if line[: mark.column + 1].lstrip(" ").startswith("\t"):
         problem, hint = "a tab where only spaces may indent", "use spaces"
-    elif line.startswith(("<<<<<<<", "=======", ">>>>>>>")):
-        problem, hint = "a conflict marker", "finish the merge"
+    elif (found := _CONFLICT.search(text)) is not None:
+        where = _spot(text, found.start(), name)
+        return Problem(where, "not YAML: a conflict marker of git", "finish the merge")
     elif "mapping values" in problem:
         hint = "quote a value that holds `: `"
     elif "incompatible" in problem:
@@ -204,7 +197,11 @@ class _Frame(NamedTuple):
 
 def _construct(events: Iterator[Any], name: str, problems: list[Problem]) -> tuple[Any, Any]:
     """Build values and positions from events; append what must not be there to `problems`."""
-    from ruamel.yaml.events import MappingStartEvent, ScalarEvent, SequenceStartEvent
+    from yaml.events import (  # type: ignore[import-untyped]
+        MappingStartEvent,
+        ScalarEvent,
+        SequenceStartEvent,
+    )
 
     stack: list[_Frame] = []
     frame = _Frame([], [], 0, None)
@@ -322,14 +319,14 @@ def _take_key(event: Any, mark: int, frame: _Frame, name: str, problems: list[Pr
 
 
 def _unencodable(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _scalar(event: Any, name: str, mark: int, problems: list[Problem]) -> tuple[Any, str | None]:
     """Return a scalar's value by the core schema, and its source text when the value is not text."""
     text: str = event.value
     if not event.implicit[0]:
-        if "\0" in text or (not text.isascii() and _unencodable(text)):
+        if "\0" in text or _unencodable(text):
             _report(problems, Problem(_place(name, mark), "NUL or half a character in a text", "remove the escape"))
         return text, None
     if text and text[0] not in _MAYBE_OTHER and text[0] != ".":
