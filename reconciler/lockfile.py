@@ -1,0 +1,265 @@
+"""The lock: exact revision, files, sizes and digests of every variant, beside the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NoReturn
+from uuid import uuid4
+
+from reconciler import jsontext
+from reconciler.errors import DiskError, LockfileError, Problem
+from reconciler.inert import inert
+from reconciler.paths import check_relative
+from reconciler.state import Artifact, Digest, Pin, Support, parse_digest
+
+VERSION = 1
+
+_LARGEST = 256 << 20
+"""Bytes; ten thousand variants of a hundred files each have half of that."""
+_DAMAGED = "take it from git, or delete it and run `reconciler lock` (upstream is then asked for everything anew)"
+_PIN_KEYS = frozenset({"source", "revision", "license", "support", "files"})
+_FILE_KEYS = frozenset({"path", "size", "digest", "support", "url"})
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What a lock file holds: variant -> pin."""
+
+    version: int = VERSION
+    pins: Mapping[str, Pin] = field(default_factory=dict)
+
+
+class _WrongError(ValueError):
+    """A value is not what the format says; `path` leads to it."""
+
+    def __init__(self, path: jsontext.Path, reason: str) -> None:
+        super().__init__(reason)
+        self.path = path
+        self.reason = reason
+
+
+def path_for(manifest_path: Path) -> Path:
+    """Return where the lock of a manifest stands: beside it, and a directory's lock beside the directory.
+
+    `workstation.yaml` has `workstation.lock.json`, `manifests/` has `manifests.lock.json`.
+    """
+    path = manifest_path.resolve() if manifest_path.name in ("", "..") else manifest_path
+    stem = path.stem if path.suffix in (".yaml", ".yml") else path.name
+    return path.parent / f"{stem}.lock.json"
+
+
+def loads(text: str, name: str) -> Lock:
+    """Read a lock, called `name` in messages. Raise LockfileError with `file:line` when it is damaged."""
+    try:
+        return _lock(jsontext.loads(text))
+    except jsontext.JsonTextError as error:
+        hint = "finish the merge, then run `reconciler lock`" if "conflict" in error.reason else _DAMAGED
+        problem = Problem(f"{name}:{error.line}", error.reason, hint)
+    except _WrongError as error:
+        problem = Problem(f"{name}:{jsontext.line_of(text, error.path)}", error.reason, _DAMAGED)
+    raise LockfileError(problem)
+
+
+def dumps(lock: Lock) -> str:
+    """Return the text of a lock: variants sorted by name, one file a line, so that it reads and merges well."""
+    variants = ",".join("\n" + _variant_text(name, lock.pins[name]) for name in sorted(lock.pins))
+    return f'{{"version": {lock.version}, "variants": {{{variants}}}}}\n'
+
+
+def read(path: Path) -> Lock | None:
+    """Return the lock at `path`, None when there is no such file; raise LockfileError when it is damaged."""
+    data = _bytes(path)
+    if data is None:
+        return None
+    try:
+        return loads(data.decode("utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise LockfileError("not UTF-8 text", where=f"{path}:{line}", hint=_DAMAGED) from None
+
+
+def write(path: Path, lock: Lock) -> None:
+    """Write the lock, whole or not at all; the same content is not written again. Raise DiskError."""
+    data = dumps(lock).encode()
+    if _bytes(path) == data:
+        return
+    path = Path(os.path.realpath(path))  # who keeps the lock behind a link keeps the link
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    try:
+        _write_through(temporary, data, path.stat().st_mode & 0o777 if path.exists() else 0o666)
+        temporary.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DiskError(f"the lock cannot be written: {error.strerror}", where=str(path)) from None
+
+
+def digest(path: Path) -> Digest | None:
+    """Return the sha256 of the lock file's bytes, None when there is none."""
+    data = _bytes(path)
+    return None if data is None else Digest(f"sha256:{hashlib.sha256(data).hexdigest()}")
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_LARGEST + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LockfileError(f"the lock cannot be read: {error.strerror}", where=str(path)) from None
+    if len(data) > _LARGEST:
+        raise LockfileError(f"larger than {_LARGEST >> 20} MiB", where=str(path), hint=_DAMAGED)
+    return data
+
+
+def _write_through(path: Path, data: bytes, mode: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _variant_text(name: str, pin: Pin) -> str:
+    head: dict[str, Any] = {"source": pin.source}
+    if pin.revision is not None:
+        head["revision"] = pin.revision
+    if pin.license is not None:
+        head["license"] = pin.license
+    if pin.support is not None:
+        head["support"] = {"source": pin.support.source, "revision": pin.support.revision}
+    files = ",".join(f"\n    {_json(_file_value(file))}" for file in sorted(pin.files, key=lambda file: file.path))
+    return f'  {_json(name)}: {_json(head)[:-1]}, "files": [{files}]}}'
+
+
+def _file_value(file: Artifact) -> dict[str, Any]:
+    value: dict[str, Any] = {"path": file.path, "size": file.size, "digest": file.digest}
+    if file.support:
+        value["support"] = True
+    if file.url:
+        value["url"] = file.url
+    return value
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    # What would hide from a reviewer, or turn his text around, is written as an escape.
+    return text if text.isprintable() and inert(text) == text else json.dumps(value)
+
+
+def _lock(value: Any) -> Lock:
+    if not isinstance(value, dict):
+        _wrong((), "expected an object with version and variants")
+    version = value.get("version")
+    if version != VERSION or isinstance(version, bool):
+        shown = inert(repr(version))[:40]
+        reason = f"lock version {shown}; this reconciler reads version {VERSION}"
+        _wrong(("version",), f"{reason} (a newer one wrote it?)" if _is_newer(version) else reason)
+    variants = value.get("variants")
+    if not isinstance(variants, dict):
+        _wrong(("variants",), "expected variants: an object of pins by variant name")
+    for key in value.keys() - {"version", "variants"}:
+        _wrong((key,), f"unknown key {_quoted(key)}")
+    return Lock(VERSION, {name: _pin(name, pin) for name, pin in variants.items()})
+
+
+def _is_newer(version: Any) -> bool:
+    return isinstance(version, int) and version > VERSION
+
+
+def _pin(name: str, value: Any) -> Pin:
+    at = ("variants", name)
+    if not isinstance(value, dict):
+        _wrong(at, "expected an object with source and files")
+    if not value.keys() <= _PIN_KEYS:
+        unknown = min(value.keys() - _PIN_KEYS)
+        _wrong((*at, unknown), f"unknown key {_quoted(unknown)}")
+    source, files = _text(value.get("source"), (*at, "source")), value.get("files")
+    revision, license_ = value.get("revision"), value.get("license")
+    if not isinstance(files, list):
+        _wrong((*at, "files"), "expected files: a list")
+    seen: set[str] = set()
+    return Pin(
+        source,
+        None if revision is None and "revision" not in value else _text(revision, (*at, "revision")),
+        tuple(_artifact(file, seen, (*at, "files", index)) for index, file in enumerate(files)),
+        None if license_ is None and "license" not in value else _text(license_, (*at, "license")),
+        _support(value["support"], (*at, "support")) if "support" in value else None,
+    )
+
+
+def _artifact(value: Any, seen: set[str], at: jsontext.Path) -> Artifact:
+    try:
+        path, size, text = value["path"], value["size"], value["digest"]
+        if type(path) is not str or type(size) is not int or type(text) is not str or size < 0:
+            raise TypeError
+        path, found = _safe(path), _digest(text)
+    except (KeyError, TypeError):
+        _wrong(at, 'expected {"path": text, "size": bytes, "digest": text}')
+    except ValueError as error:
+        _wrong(at, str(error))
+    if path in seen:
+        _wrong(at, f"{_quoted(path)} stands twice")
+    seen.add(path)
+    if len(value) == 3:
+        return Artifact(path, size, found)
+    return _artifact_with_more(value, Artifact(path, size, found), at)
+
+
+def _artifact_with_more(value: dict[str, Any], artifact: Artifact, at: jsontext.Path) -> Artifact:
+    if not value.keys() <= _FILE_KEYS:
+        _wrong(at, f"unknown key {_quoted(min(value.keys() - _FILE_KEYS))}")
+    support = value.get("support", False)
+    if type(support) is not bool:
+        _wrong(at, "expected support: true or false")
+    url = value.get("url", "")
+    if "url" not in value:
+        return artifact._replace(support=support)
+    if type(url) is not str or not url.startswith(("https://", "http://", "file:///")):
+        _wrong(at, "expected url: an https:, http: or file: URL")
+    return artifact._replace(support=support, url=url)
+
+
+def _support(value: Any, at: jsontext.Path) -> Support:
+    if not isinstance(value, dict) or value.keys() != {"source", "revision"}:
+        _wrong(at, "expected support: an object with source and revision")
+    return Support(_text(value["source"], (*at, "source")), _text(value["revision"], (*at, "revision")))
+
+
+def _text(value: Any, at: jsontext.Path) -> str:
+    if type(value) is not str or not value or len(value) > 8192:
+        _wrong(at, f"expected {at[-1]}: text")
+    return sys.intern(value)
+
+
+@lru_cache(maxsize=4096)
+def _safe(path: str) -> str:
+    return sys.intern(check_relative(path))
+
+
+@lru_cache(maxsize=4096)
+def _digest(text: str) -> Digest:
+    return parse_digest(text)
+
+
+def _wrong(path: jsontext.Path, reason: str) -> NoReturn:
+    raise _WrongError(path, reason)
+
+
+def _quoted(text: str) -> str:
+    return f"`{inert(text)[:200]}`"

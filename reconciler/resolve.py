@@ -1,0 +1,326 @@
+"""From manifest and lock to complete pins: what the lock lacks is asked upstream, what it has stays as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from reconciler import sources
+from reconciler.errors import LockfileError, OfflineError, Problem, ReconcilerError, SourceError
+from reconciler.globs import matches
+from reconciler.inert import inert, suggest
+from reconciler.lockfile import Lock
+from reconciler.sources import Request, World, selection
+from reconciler.state import Artifact, Digest, Pin
+
+if TYPE_CHECKING:
+    from reconciler.manifest import Loaded
+
+T = TypeVar("T")
+
+_THREADS = 8
+_HEX = re.compile(r"[0-9a-f]{7,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """Pins of every variant that has one; which of them the lock lacked; and why the others have none."""
+
+    pins: Mapping[str, Pin] = field(default_factory=dict)
+    resolved: Mapping[str, Pin] = field(default_factory=dict)
+    problems: Mapping[str, Problem] = field(default_factory=dict)
+
+
+class Moved(NamedTuple):
+    """A variant for which upstream has something else than the lock. `bytes` of the files that are new or changed."""
+
+    variant: str
+    from_revision: str | None
+    to_revision: str | None
+    bytes: int
+    files: tuple[str, ...]
+    """Paths that are new, changed or gone, sorted."""
+
+
+def requests(loaded: Loaded) -> tuple[Request, ...]:
+    """Return what the manifest asks of each variant's source, sorted by variant."""
+    found = []
+    for name, variant in sorted(loaded.manifest.variants.items()):
+        pin = variant.lock
+        found.append(
+            Request(
+                name,
+                loaded.where("variants", name),
+                variant.source,
+                tuple(variant.files),
+                tuple(variant.exclude),
+                variant.support,
+                pin.revision if pin else None,
+                pin.sha256 if pin else None,
+                variant.insecure,
+            )
+        )
+    return tuple(found)
+
+
+def trusting(loaded: Loaded, world: World) -> World:
+    """Return `world` with the hosts allowed for which a variant says `insecure: true`; `locate` needs it."""
+    return _trusting(requests(loaded), world)
+
+
+def fits(pin: Pin, request: Request) -> bool:
+    """Whether the locked pin still answers what the manifest asks.
+
+    The lock holds no globs, so the pin's own paths decide: each must be selected, and each pattern must select one.
+    """
+    return mismatch(pin, request) is None
+
+
+def mismatch(pin: Pin, request: Request) -> str | None:
+    """Say in what the locked pin does not answer what the manifest asks, None when it does."""
+    if pin.source != _asked(request):
+        return f"the lock is of {inert(pin.source)}"
+    if request.revision and _HEX.fullmatch(request.revision) and not (pin.revision or "").startswith(request.revision):
+        return f"the lock is at {pin.revision}, and the manifest pins {request.revision}"
+    if (pin.support.source if pin.support else None) != request.support:
+        return "the support repository is another"
+    own = [file for file in pin.files if not file.support]
+    for file in own:
+        if not selection.is_selected(file.path, request):
+            return f"{inert(file.path)} is locked and not selected any more"
+    for pattern in request.files:
+        if not any(matches(pattern, file.path) for file in own):
+            return f"nothing that is locked matches {inert(pattern)!r}"
+    if not own:
+        return "no files are locked"
+    return _hand_mismatch(own, request)
+
+
+def complete(loaded: Loaded, lock: Lock | None, world: World, *, locked: bool = False) -> Resolution:
+    """Return pins for the whole manifest: the lock's where they fit, upstream's where it lacks one.
+
+    A variant that cannot be resolved has a problem, and the others go on. An outdated entry whose source is the same
+    stays at its locked commit: a branch that moved never changes what is locked. With `locked`, raise LockfileError
+    naming every variant that the lock lacks or has otherwise, and ask nobody. What the lock has beyond the manifest
+    does no harm, and is not among the pins.
+    """
+    asked = requests(loaded)
+    known = lock.pins if lock is not None else {}
+    kept = {
+        each.variant: known[each.variant] for each in asked if each.variant in known and fits(known[each.variant], each)
+    }
+    lacking = [each for each in asked if each.variant not in kept]
+    if locked and lacking:
+        raise LockfileError(_lacking(lacking, known))
+    resolved, problems = _resolve_all([_held(each, known.get(each.variant)) for each in lacking], known, world)
+    return Resolution(_sorted({**kept, **resolved}), resolved, problems)
+
+
+def upgrade(loaded: Loaded, lock: Lock | None, world: World, names: Iterable[str] = ()) -> Resolution:
+    """Return pins of what upstream has now for `names` (none: all variants), and for what the lock lacks.
+
+    `resolved` holds those that differ from the lock. A variant that cannot be resolved keeps its locked pin and has a
+    problem. Raise LockfileError for a name that is not in the manifest.
+    """
+    asked = requests(loaded)
+    wanted = set(names)
+    variants = [each.variant for each in asked]
+    for name in sorted(wanted - set(variants)):
+        near = suggest(name, variants)
+        raise LockfileError(
+            f"no variant {inert(name)!r} in the manifest",
+            where=str(loaded.path),
+            hint=f"did you mean {near}?" if near else "",
+        )
+    base = complete(loaded, lock, world) if wanted and wanted != set(variants) else Resolution()
+    chosen = [each for each in asked if not wanted or each.variant in wanted]
+    fresh, problems = _resolve_all(chosen, {}, world)
+    known = lock.pins if lock is not None else {}
+    old = {name: known[name] for name in problems if name in known}
+    changed = {name: pin for name, pin in fresh.items() if known.get(name) != pin}
+    resolved = {name: pin for name, pin in base.resolved.items() if name not in fresh and name not in problems}
+    pending = {name: problem for name, problem in base.problems.items() if name not in fresh}
+    return Resolution(
+        _sorted({**base.pins, **old, **fresh}), _sorted({**resolved, **changed}), _sorted({**pending, **problems})
+    )
+
+
+def check(loaded: Loaded, lock: Lock | None, world: World) -> tuple[Moved, ...]:
+    """Return the variants for which upstream has moved away from the lock, sorted by name.
+
+    What the lock lacks or has otherwise counts as moved. Raise SourceError with every variant that could not be asked.
+    """
+    known = lock.pins if lock is not None else {}
+    world = _trusting(requests(loaded), world)
+
+    def look(request: Request) -> Moved | None:
+        pin = known.get(request.variant)
+        same = pin is not None and fits(pin, request)
+        if pin is not None and same and pin.revision is not None and pin.support is None:
+            now = sources.source_of(request.source).current(_effective(request), world)
+            if now == pin.revision:
+                return None
+        return _moved(request.variant, pin, _resolve(request, world))
+
+    answers = _in_parallel(requests(loaded), look)
+    problems = [answer for answer in answers.values() if isinstance(answer, Problem)]
+    if problems:
+        raise SourceError(problems)
+    return tuple(answer for _, answer in sorted(answers.items()) if isinstance(answer, Moved))
+
+
+def _moved(variant: str, old: Pin | None, new: Pin) -> Moved | None:
+    if old == new:
+        return None
+    before = {file.path: file for file in old.files} if old else {}
+    after = {file.path: file for file in new.files}
+    changed = {
+        path for path in before.keys() | after.keys() if _bytes_of(before.get(path)) != _bytes_of(after.get(path))
+    }
+    size = sum(after[path].size for path in changed if path in after)
+    return Moved(variant, old.revision if old else None, new.revision, size, tuple(sorted(changed)))
+
+
+def _bytes_of(file: Artifact | None) -> tuple[int, Digest] | None:
+    return (file.size, file.digest) if file is not None else None
+
+
+def _asked(request: Request) -> str:
+    """Return the source as the lock names it: a branch or tag pinned by hand stands in it, so that a change shows."""
+    if request.revision is None or _HEX.fullmatch(request.revision) or sources.scheme_of(request.source) != "hf":
+        return request.source
+    return f"{request.source.partition('@')[0]}@{request.revision}"
+
+
+def _effective(request: Request) -> Request:
+    source = _asked(request)
+    return request if source == request.source else request._replace(source=source)
+
+
+def _hand_mismatch(own: list[Artifact], request: Request) -> str | None:
+    if request.sha256 is None:
+        return None
+    if isinstance(request.sha256, str) and len(own) != 1:
+        return "the manifest gives one sha256 for several files"
+    if isinstance(request.sha256, Mapping) and not request.sha256.keys() <= {file.path for file in own}:
+        return "the manifest gives a sha256 for a file that is not locked"
+    for file in own:
+        given = selection.hand_digest(file.path, request, len(own))
+        if given is not None and given != file.digest:
+            return f"{inert(file.path)} is locked as {file.digest}, and the manifest pins {given}"
+    return None
+
+
+def _lacking(lacking: Iterable[Request], known: Mapping[str, Pin]) -> list[Problem]:
+    problems = []
+    for request in lacking:
+        pin = known.get(request.variant)
+        why = "is not in the lock" if pin is None else f"is outdated in the lock: {mismatch(pin, request)}"
+        problems.append(
+            Problem(request.where, f"{request.variant} {why}", "run `reconciler lock` and commit the result")
+        )
+    return problems
+
+
+def _held(request: Request, pin: Pin | None) -> Request:
+    """Keep a request at what is locked already: the commit of its source, and of its support repository."""
+    if pin is None:
+        return request
+    if pin.source == _asked(request) and pin.revision is not None and not _pins_another(request, pin):
+        request = _effective(request)._replace(revision=pin.revision)
+    if pin.support is not None and pin.support.source == request.support:
+        request = request._replace(support_revision=pin.support.revision)
+    return request
+
+
+def _pins_another(request: Request, pin: Pin) -> bool:
+    pinned = request.revision if request.revision and _HEX.fullmatch(request.revision) else ""
+    return not (pin.revision or "").startswith(pinned)
+
+
+def _resolve_all(
+    asked: Iterable[Request], known: Mapping[str, Pin], world: World
+) -> tuple[dict[str, Pin], dict[str, Problem]]:
+    asked = tuple(asked)
+    world = _trusting(asked, world)
+
+    def look(request: Request) -> Pin:
+        pin = _resolve(request, world)
+        _refuse_changed(known.get(request.variant), pin, request)
+        return pin
+
+    answers = _in_parallel(asked, look)
+    pins = {name: answer for name, answer in answers.items() if isinstance(answer, Pin)}
+    problems = {name: answer for name, answer in answers.items() if isinstance(answer, Problem)}
+    return _sorted(pins), _sorted(problems)
+
+
+def _resolve(request: Request, world: World) -> Pin:
+    return sources.resolve(_effective(request), world)
+
+
+def _refuse_changed(old: Pin | None, new: Pin, request: Request) -> None:
+    """Raise SourceError when a file that is locked at this very source and revision has other bytes now."""
+    if old is None or (old.source, old.revision) != (new.source, new.revision):
+        return
+    locked = {file.path: file for file in old.files if not file.support}
+    for file in new.files:
+        was = locked.get(file.path)
+        given = selection.hand_digest(file.path, request, len(new.files))
+        if was is not None and not file.support and file.digest not in {was.digest, given}:
+            raise SourceError(
+                f"upstream has changed the bytes of a locked file: {inert(file.path)} is locked as {was.digest}, "
+                f"now {file.digest}",
+                where=request.source,
+                hint=f"take the new ones on purpose, with `reconciler lock --upgrade {request.variant}`",
+            )
+
+
+def _in_parallel(
+    asked: Iterable[Request], look: Callable[[Request], Pin | Moved | None]
+) -> dict[str, Pin | Moved | Problem]:
+    """Return what `look` says of each variant, or why it cannot; sources side by side, the variants of each in turn."""
+    groups: dict[str, list[Request]] = {}
+    for request in asked:
+        groups.setdefault(request.source, []).append(request)
+
+    def look_at(group: list[Request]) -> list[tuple[str, Pin | Moved | Problem]]:
+        found: list[tuple[str, Pin | Moved | Problem]] = []
+        for request in group:
+            try:
+                answer = look(request)
+            except (ReconcilerError, ValueError) as error:
+                found.append((request.variant, _problem(request, error)))
+            else:
+                if answer is not None:
+                    found.append((request.variant, answer))
+        return found
+
+    if len(groups) < 2:
+        return dict(pair for group in groups.values() for pair in look_at(group))
+    with ThreadPoolExecutor(min(_THREADS, len(groups))) as pool:
+        return dict(pair for pairs in pool.map(look_at, groups.values()) for pair in pairs)
+
+
+def _problem(request: Request, error: ReconcilerError | ValueError) -> Problem:
+    """Return why a variant could not be resolved, with where it is declared."""
+    if not isinstance(error, ReconcilerError):
+        return Problem(request.where, f"{request.variant}: {error}")
+    told = error.problems
+    summary = "; ".join(f"{each.where}: {each.summary}" if each.where else each.summary for each in told[:3])
+    more = f" (and {len(told) - 3} more)" if len(told) > 3 else ""
+    kind = "not in the lock; " if isinstance(error, OfflineError) else ""
+    return Problem(request.where, f"{request.variant}: {kind}{summary}{more}", told[0].hint if told else "")
+
+
+def _trusting(asked: Iterable[Request], world: World) -> World:
+    from reconciler.sources.urls import origin
+
+    return world.trusting(origin(each.source)[1] for each in asked if each.insecure and "://" in each.source)
+
+
+def _sorted(values: Mapping[str, T]) -> dict[str, T]:
+    return {name: values[name] for name in sorted(values)}
