@@ -33,18 +33,18 @@ class Style:
     ascii: bool = False
 
 
-def parse(data: bytes) -> Any:
+def parse(data: bytes | str) -> Any:
     """Return the value in `data`; raise ValueError for what is cut off, not UTF-8, or ambiguous.
 
     Ambiguous are a key given twice and the numbers NaN and Infinity, which JSON does not know.
     """
     try:
-        return _DECODER.decode(_text(data))
+        return _DECODER.decode(data if isinstance(data, str) else text_of(data))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def parse_entries(data: bytes) -> tuple[Entry, ...]:
+def parse_entries(data: bytes | str) -> tuple[Entry, ...]:
     """Return the array of named objects in `data`; raise ValueError when it holds anything else."""
     value = parse(data)
     if not isinstance(value, list):
@@ -59,7 +59,7 @@ def parse_entries(data: bytes) -> tuple[Entry, ...]:
 
 def spans(data: bytes) -> list[str]:
     """Return the text of every object of the array in `data`, to the letter. `data` has been parsed before."""
-    text = _text(data)
+    text = text_of(data)
     found: list[str] = []
     at = _SPACE.match(text, _SPACE.match(text).end() + 1).end()  # type: ignore[union-attr]
     while text[at] != "]":
@@ -146,7 +146,8 @@ def _dump(value: Any, line: str, style: Style, ascii_only: bool) -> str:
     return dump(value, line)
 
 
-def _text(data: bytes) -> str:
+def text_of(data: bytes) -> str:
+    """Return `data` as text; raise ValueError for what is empty, blank or not UTF-8."""
     if not data.strip(b"\0 \t\r\n"):
         raise ValueError("empty" if not data else f"nothing but {len(data)} blank bytes")
     try:

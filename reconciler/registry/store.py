@@ -29,6 +29,7 @@ from reconciler.registry.jsontext import (
     parse_entries,
     spans,
     style_of,
+    text_of,
 )
 from reconciler.registry.layers import merge
 from reconciler.registry.statefile import LocationId, Snapshot, StateFile
@@ -40,6 +41,7 @@ MERGED = "model_registry.json"
 STATE = "state.json"
 
 _T = TypeVar("_T")
+_Raw = TypeVar("_Raw")
 _Keys = Iterable[tuple[str, Address]]
 
 
@@ -74,22 +76,21 @@ def load(path: Path) -> Registry:
 
     Never writes. Raise RegistryError for what is damaged, naming the newest good backup.
     """
-    raw = {name: read_file(path / name) for name in (CURATED, DISCOVERED, STATE)}
-    state = _parsed(path, STATE, raw[STATE], statefile.loads)
-    curated = _parsed(path, CURATED, raw[CURATED], parse_entries) or ()
-    seen = _hash(raw[DISCOVERED])
-    discovered = _parsed(path, DISCOVERED, raw[DISCOVERED], parse_entries) or ()
-    current = _recognized(path, state, raw[DISCOVERED], seen, discovered)
+    raw_state, raw_curated = read_file(path / STATE), read_file(path / CURATED)
+    state = _parsed(path, STATE, raw_state, statefile.loads)
+    curated = _parsed(path, CURATED, raw_curated, parse_entries) or ()
+    seen, entries = _read_discovered(path)
+    current = _recognized(path, state, seen, entries)
     locations = current.locations if current else {}
     return Registry(
         path=path,
         serial=current.serial if current else 0,
         lineage=state.lineage if state else "",
         curated=curated,
-        discovered=discovered,
+        discovered=entries,
         locations=locations,
-        digest=_digest(raw[CURATED], raw[DISCOVERED], locations),
-        basis=Basis(state, current, _hash(raw[STATE]), seen, discovered, locations),
+        digest=_digest(raw_curated, seen.digest, locations),
+        basis=Basis(state, current, _hash(raw_state), seen.digest, entries, locations),
     )
 
 
@@ -228,7 +229,7 @@ def _saved(registry: Registry, state: StateFile, draft: _Draft) -> Registry:
         registry,
         serial=snapshot.serial,
         lineage=state.lineage,
-        digest=_digest(read_file(registry.path / CURATED), draft.discovered, snapshot.locations),
+        digest=_digest(read_file(registry.path / CURATED), snapshot.discovered, snapshot.locations),
         basis=Basis(
             state, snapshot, hash_bytes(statefile.dumps(state)), snapshot.discovered, registry.discovered,
             snapshot.locations,
@@ -245,12 +246,28 @@ def _entry(registry: Registry, record: Record, name: str, old: Entry | None, tim
     return render(record, name, location.root if location else None, old, times.get(record.address))
 
 
-def _digest(curated: bytes | None, discovered: bytes | None, locations: Mapping[str, LocationId]) -> Digest:
-    parts = [_hash(curated), _hash(discovered)]
-    return hash_bytes(canonical([*parts, {name: list(found) for name, found in locations.items()}]))
+def _digest(curated: bytes | None, discovered: Digest | None, locations: Mapping[str, LocationId]) -> Digest:
+    return hash_bytes(canonical([_hash(curated), discovered, {name: list(found) for name, found in locations.items()}]))
 
 
-def _parsed(path: Path, name: str, raw: bytes | None, parser: Callable[[bytes], _T]) -> _T | None:
+class _Seen(NamedTuple):
+    """The discovered layer as it lies there: its digest, and what that would be with one more newline."""
+
+    digest: Digest | None = None
+    with_newline: Digest | None = None
+
+
+def _read_discovered(path: Path) -> tuple[_Seen, tuple[Entry, ...]]:
+    raw = read_file(path / DISCOVERED)
+    if raw is None:
+        return _Seen(), ()
+    seen = _Seen(hash_bytes(raw), hash_bytes(raw + b"\n"))
+    text = _parsed(path, DISCOVERED, raw, text_of)
+    del raw  # 20 MB in a large registry, while the values below take thrice as much
+    return seen, _parsed(path, DISCOVERED, text, parse_entries) or ()
+
+
+def _parsed(path: Path, name: str, raw: _Raw | None, parser: Callable[[_Raw], _T]) -> _T | None:
     if raw is None:
         return None
     try:
@@ -263,21 +280,19 @@ def _parsed(path: Path, name: str, raw: bytes | None, parser: Callable[[bytes], 
         raise RegistryError(Problem(where, said, hint)) from error
 
 
-def _recognized(
-    path: Path, state: StateFile | None, raw: bytes | None, seen: Digest | None, entries: tuple[Entry, ...]
-) -> Snapshot | None:
+def _recognized(path: Path, state: StateFile | None, seen: _Seen, entries: tuple[Entry, ...]) -> Snapshot | None:
     """Return the snapshot that the layer on disk is of; None when we have never saved here. Raise RegistryError."""
     if state is None:
         return None
     expected = [snapshot for snapshot in (state.next, state.current) if snapshot is not None]
     for snapshot in expected:
-        if snapshot.discovered == seen:
+        if snapshot.discovered == seen.digest:
             return snapshot
     where = str(path / DISCOVERED)
-    if raw is None:
+    if seen.digest is None:
         summary = f"missing, though serial {state.current.serial} was saved here"
         raise RegistryError(Problem(where, summary, backups.hint(path)))
-    if hash_bytes(raw + b"\n") in [snapshot.discovered for snapshot in expected]:
+    if seen.with_newline in [snapshot.discovered for snapshot in expected]:
         raise RegistryError(Problem(where, "its last byte is cut off", backups.hint(path)))
     # Other programs may edit their own entries; ours are as we wrote them, or somebody must look.
     ours = statefile.records_digest(entries)
