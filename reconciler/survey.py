@@ -12,7 +12,7 @@ from reconciler.content import Contents, Held
 from reconciler.content import Question as Unread
 from reconciler.desired import desire
 from reconciler.diff import World, diff, questions
-from reconciler.digests import Digests, Question
+from reconciler.digests import Digests, Question, Watch
 from reconciler.errors import InputError, Problem
 from reconciler.inert import suggest
 from reconciler.manifest import Loaded
@@ -64,8 +64,8 @@ class Means:
 
     sources: sources.World
     digests: Digests
-    watch: Callable[[int, int], None] | None = None
-    """Called with (bytes read, bytes to read) while files are read for their digests."""
+    watch: Watch | None = None
+    """Called while files are read for their digests."""
 
 
 def survey(loaded: Loaded, registry: Registry, means: Means, selection: Selection, *, locked: bool = False) -> Survey:
@@ -163,9 +163,11 @@ def read_unread(world: World, means: Means) -> World:
         asked = [q for q in questions(world) if q.algorithm not in known.get(identity_key(q.file), {})]
         if not asked:
             break
-        for key, answer in means.digests.compute(_grouped(world, asked), means.watch).items():
-            if not isinstance(answer, str):
-                known[key] = {**known.get(key, {}), **answer}
+        put = _grouped(world, asked)
+        answers = means.digests.compute(put, means.watch)
+        for question in put:
+            key = identity_key(question.file)
+            known[key] = {**known.get(key, {}), **answers[question.path].digests}
         world = replace(world, contents=replace(world.contents, known=known))
     return world
 

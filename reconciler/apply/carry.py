@@ -13,8 +13,8 @@ from reconciler.apply.work import Work
 from reconciler.disk import Root
 from reconciler.errors import DigestError, DiskError, StaleError
 from reconciler.plan import Action, FileRow, Step
-from reconciler.registry import encode_record
-from reconciler.state import ObservedFile, Placed, algorithm
+from reconciler.registry.block import encode
+from reconciler.state import ObservedFile, Placed, algorithm, identity_key
 
 
 class Ready(NamedTuple):
@@ -61,8 +61,7 @@ def _bring_in(work: Work, step: Step) -> None:
             work.sites.forget(site, one.staged)
     _extras(step, site)
     for row, trash in leaving:
-        work.sites.describe(site, trash, row, step.address, work.tools.now())
-        work.sites.throw(site, row.path, trash)
+        _throw(work, step, site, row, trash)
     _record(work, step, site)
 
 
@@ -128,15 +127,19 @@ def _verify(work: Work, source: Root, name: str, row: FileRow) -> None:
         return
     file = ObservedFile(name, found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
     kind = algorithm(row.digest)
-    answer = work.tools.digests.compute([Question(source.path / name, file, (kind,))], None)
-    actual = next(iter(answer.values()))
-    if isinstance(actual, str):
-        raise DiskError(actual, where=source.where(name))
-    if actual[kind] != row.digest:
+    path = source.path / name
+    known = work.tools.digests.known([file]).get(identity_key(file), {})
+    if known.get(kind) == row.digest:
+        return
+    answer = work.tools.digests.compute([Question(path, file, (kind,))])[path]
+    if answer.problem:
+        raise DiskError(answer.problem, where=source.where(name))
+    actual = answer.digests[kind]
+    if actual != row.digest:
         if row.method != "move":
             source.unlink(name, missing_ok=True)
         raise DigestError(
-            f"{row.origin} holds {actual[kind]}, wanted is {row.digest}", where=row.path, hint="plan again"
+            f"{row.origin} holds {actual}, wanted is {row.digest}", where=row.path, hint="plan again"
         )  # fmt: skip
 
 
@@ -184,11 +187,9 @@ def _record(work: Work, step: Step, site: Site) -> None:
         if found is None or found.st_size != row.size:
             raise StaleError("not as it was planned", where=f"{step.address}: {row.path}", hint="plan again")
         stats[row.path] = found
-    record = record_of(
-        step, stats, manifest=work.tools.manifest, root=str(site.root.path), generation=work.generation
-    )
+    record = record_of(step, stats, manifest=work.tools.manifest, root=str(site.root.path), generation=work.generation)
     renamed = step.renamed_from
-    work.journal.write("done", record=encode_record(record), drop=list(renamed) if renamed else None)
+    work.journal.write("done", record=encode(record), drop=list(renamed) if renamed else None)
     work.put[step.address] = record
     if renamed is not None:
         work.drop.append(renamed)
@@ -212,11 +213,22 @@ def _take_away(work: Work, step: Step) -> None:
             site.root.unlink(note.path)
             _tidy(site.root, note.path)
     for row, trash in leaving:
-        work.sites.describe(site, trash, row, step.address, work.tools.now())
-        work.sites.throw(site, row.path, trash)
+        _throw(work, step, site, row, trash)
     address = step.renamed_from or step.address
     work.journal.write("done", record=None, drop=list(address))
     work.drop.append(address)
+
+
+def _throw(work: Work, step: Step, site: Site, row: FileRow, trash: str) -> None:
+    """Move one file into the trash, and remember what it is, so that nobody has to read it when it comes back."""
+    found = site.root.stat(row.path)
+    if found is None:
+        return
+    work.sites.describe(site, trash, row, step.address, work.tools.now())
+    work.sites.throw(site, row.path, trash)
+    if row.digest is not None:
+        file = ObservedFile(row.path, found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
+        work.tools.digests.learn(file, {algorithm(row.digest): row.digest})
 
 
 def _unlink_ours(root: Root, path: str, target: str) -> None:

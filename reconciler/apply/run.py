@@ -141,9 +141,7 @@ def run(work: Work, steps: Sequence[Step]) -> None:
         work.interrupted = True
 
 
-def _receive(
-    work: Work, schedule: Schedule, downloader: Downloader, wanted: dict[Wanted, list[Step]]
-) -> None:
+def _receive(work: Work, schedule: Schedule, downloader: Downloader, wanted: dict[Wanted, list[Step]]) -> None:
     from reconciler.download import Arrived
 
     results: Iterator[Arrived | Failed] = iter(downloader.fetch(tuple(wanted), work.tools.display.file))

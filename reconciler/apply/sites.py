@@ -9,16 +9,13 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from reconciler.disk import Root, install, link_or_copy, rename
 from reconciler.errors import DiskError
+from reconciler.house import INFO, prepare
 from reconciler.plan import FileRow, Place
 from reconciler.state import Address
 from reconciler.stores import store_of
-
-INFO = "_info"
-"""What is appended to a trashed file's name for the name of its description; no extension, as everything in there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +54,6 @@ class Sites:
     def site(self, name: str) -> Site:
         """Open a location; make its root and house when they are absent. Raise DiskError."""
         if name not in self._open:
-            from reconciler.observe import prepare
-
             place = self._places[name]
             self.ids[place.root] = prepare(place.root, place.store, name)
             house = Path(store_of(place.store).house(place.root))
@@ -119,7 +114,6 @@ class Sites:
         if parent:
             site.root.rmdir_empty_up(parent)
 
-
     def forget(self, site: Site, trash: str) -> None:
         """Take away the description of a file that has left the trash."""
         site.trash.unlink(trash + INFO, missing_ok=True)
@@ -127,14 +121,6 @@ class Sites:
     def discard_staged(self, site: Site, name: str, trash: str) -> None:
         """Move a staged file into the trash."""
         rename(site.stage, name, site.trash, trash, replace=False)
-
-
-def read_info(data: bytes) -> Mapping[str, Any]:
-    """Return a trashed file's description; raise ValueError when it is damaged."""
-    info = json.loads(data)
-    if not isinstance(info, dict):
-        raise ValueError("not a description of a trashed file")
-    return info
 
 
 def _discard(root: Root, name: str) -> None:

@@ -54,9 +54,7 @@ class Work:
     downloader: str = ""
     interrupted: bool = False
 
-    def finish(
-        self, step: Step, result: Result, error: str = "", hint: str = "", seconds: float = 0.0
-    ) -> Outcome:
+    def finish(self, step: Step, result: Result, error: str = "", hint: str = "", seconds: float = 0.0) -> Outcome:
         """Write down what became of a step and tell whoever watches."""
         done = result == "done"
         outcome = Outcome(

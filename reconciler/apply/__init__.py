@@ -1,0 +1,155 @@
+"""Carry out a plan: journalled, verified, into the trash and never away. The plan decides; nothing is decided here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from reconciler.apply.order import runnable
+from reconciler.apply.run import run
+from reconciler.apply.sites import Sites
+from reconciler.apply.work import Tools, Work
+from reconciler.plan import Action, Plan, Step
+from reconciler.planjson import dumps as plan_json
+from reconciler.planjson import plan_id
+from reconciler.receipt import Outcome, Receipt
+from reconciler.registry import LocationId, Registry, records, save, with_locations, with_records
+from reconciler.registry.block import encode
+from reconciler.state import Address, Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["ALL", "Applied", "Tools", "apply"]
+
+ALL = frozenset(action for action in Action if action is not Action.KEEP)
+"""Every action, for an apply that was approved as a whole."""
+
+
+class Applied(NamedTuple):
+    """What an apply leaves: the account of it, and the registry as it is now."""
+
+    receipt: Receipt
+    registry: Registry
+
+
+def apply(
+    plan: Plan,
+    registry: Registry,
+    tools: Tools,
+    *,
+    approved: frozenset[Action] = ALL,
+    manifest_files: Mapping[str, bytes] | None = None,
+    lock: bytes | None = None,
+) -> Applied:
+    """Run the unblocked steps of the approved actions. The caller holds the registry's lock.
+
+    A step that fails is told in the receipt and stops only those that need it. `manifest_files` (by relative path) and
+    `lock` are kept with the generation. Raise DiskError when the registry itself cannot be written: the journal then
+    holds what was done, and the next apply records it.
+    """
+    from reconciler import generations, journal
+
+    steps = runnable(plan, approved)
+    started = time.monotonic()
+    mine = {r.address: r for r in records(registry) if r.manifest == tools.manifest}
+    known = {(r.root, placed.path): placed for r in records(registry) for placed in r.files}
+    stats = {(reliance.location, reliance.path): reliance.stat for reliance in plan.relies_on}
+    number = generations.next_number(registry.path)
+    before = [mine[address] for address in _touched(steps) if address in mine]
+    with (
+        journal.open_journal(registry.path / "journal", f"{number:010d}") as log,
+        Sites(plan.locations, number) as sites,
+    ):
+        log.write(
+            journal.BEGIN, generation=number, plan_id=plan_id(plan), manifest=tools.manifest,
+            touched=[list(address) for address in _touched(steps)], before=[encode(record) for record in before],
+            roots={place.root: {"name": name, "store": place.store} for name, place in plan.locations.items()},
+        )  # fmt: skip
+        work = Work(plan, tools, sites, log, number, known, stats)
+        tools.display.plan_started(len(steps), sum(step.bytes.download for step in steps))
+        run(work, steps)
+        registry = _recorded(registry, work)
+        receipt = _receipt(plan, steps, work, number, time.monotonic() - started)
+        generations.write(
+            registry.path, number, manifest_files=manifest_files or {}, lock=lock, plan=plan_json(plan).encode(),
+            before=before, result=_result(receipt, _touched(steps), tools.manifest),
+        )  # fmt: skip
+        log.end()
+    journal.remove(log.path)
+    return Applied(receipt, registry)
+
+
+def _touched(steps: Iterable[Step]) -> list[Address]:
+    """Return the addresses whose records the steps make, change or drop."""
+    found = {step.address: None for step in steps if step.before is not None or step.after is not None}
+    found |= {step.renamed_from: None for step in steps if step.renamed_from is not None}
+    return list(found)
+
+
+def _recorded(registry: Registry, work: Work) -> Registry:
+    """Save what was done: records, and the ids of the locations that were opened."""
+    came = {step.address for step in work.plan.steps if work.received.get(id(step))}
+    now = datetime.fromtimestamp(work.tools.now(), UTC).isoformat(timespec="seconds")
+    put = tuple(work.put.values())
+    drop = [(work.tools.manifest, address) for address in work.drop if address not in work.put]
+    registry = with_locations(registry, _locations(work))
+    registry = with_records(registry, put, drop, downloaded_at=dict.fromkeys(came, now))
+    return save(registry)
+
+
+def _locations(work: Work) -> dict[str, LocationId]:
+    """Locations are known by their root: names belong to one manifest, and a registry may serve several."""
+    return {
+        place.root: LocationId(place.root, work.sites.ids[place.root], place.store)
+        for place in work.plan.locations.values()
+        if place.root in work.sites.ids
+    }
+
+
+def _receipt(plan: Plan, steps: tuple[Step, ...], work: Work, number: int, seconds: float) -> Receipt:
+    outcomes = [work.outcomes.get(id(step)) or _never(step) for step in steps]
+    ran = {id(step) for step in steps}
+    unapproved = [_never(step) for step in plan.changes if id(step) not in ran]
+    blocked = [Outcome(step.address, step.action, step.reason, "blocked", step.blocked or "") for step in plan.blocked]
+    return Receipt(
+        plan_id(plan), number, (*outcomes, *unapproved, *blocked), seconds, sum(work.received.values()),
+        work.interrupted, work.downloader,
+    )  # fmt: skip
+
+
+def _never(step: Step) -> Outcome:
+    return Outcome(step.address, step.action, step.reason, "not-started")
+
+
+def _result(receipt: Receipt, touched: list[Address], manifest: str) -> dict[str, Any]:
+    from reconciler.render.receipt import receipt_json
+
+    return {"receipt": receipt_json(receipt), "touched": [list(address) for address in touched], "manifest": manifest}
+
+
+def resolved_lock(path: Path, plan: Plan) -> bytes | None:
+    """Write what the plan resolved into the lock file, and return the lock's bytes; None when there is none."""
+    from reconciler import lockfile
+
+    if plan.resolved:
+        lock = lockfile.read(path)
+        lockfile.write(
+            path, replace(lock or lockfile.Lock(1, {}), pins={**(lock.pins if lock else {}), **plan.resolved})
+        )
+    return path.read_bytes() if path.exists() else None
+
+
+def undone(
+    current: Iterable[Record], steps_back: Iterable[tuple[Iterable[Address], Iterable[Record]]]
+) -> tuple[Record, ...]:
+    """Return the records as they were before some generations, given newest first as (touched, before). Pure."""
+    state = {record.address: record for record in current}
+    for touched, before in steps_back:
+        for address in touched:
+            state.pop(address, None)
+        state.update((record.address, record) for record in before)
+    return tuple(state[address] for address in sorted(state))
