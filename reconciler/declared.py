@@ -120,7 +120,7 @@ def _check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 def _check_metadata(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("metadata is kept as JSON, which has no infinity and no NaN")
+        raise ValueError("holds an infinity or NaN, which the JSON of the record has not")
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _check_metadata(inner)
     return value
@@ -332,7 +332,7 @@ class Manifest(_Declared):
     roles: dict[Name, list[str]] = Field(default_factory=dict, examples=[{"chat": ["llama-3.2-3b-q4_k_m"]}])
     """What variants serve: role -> variants in order of preference."""
     policy: Policy = Field(default=Policy())
-    """Limits on what a plan may do."""
+    """What every plan must keep to."""
 
     @field_validator("version", mode="before")
     @classmethod

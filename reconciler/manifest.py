@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os.path
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,18 @@ from reconciler.mistakes import locs, of_another_kind, sound_part, translate
 from reconciler.state import Digest
 from reconciler.yamlread import MAX_PROBLEMS, read
 
-__all__ = ["HandPin", "Loaded", "Location", "Manifest", "Policy", "Route", "Variant", "json_schema", "load"]
+__all__ = [
+    "HandPin",
+    "Loaded",
+    "Location",
+    "Manifest",
+    "Policy",
+    "Route",
+    "Variant",
+    "json_schema",
+    "load",
+    "schema_text",
+]
 
 
 @dataclass(frozen=True)
@@ -82,14 +94,20 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a manifest, for editors."""
     schema = Manifest.model_json_schema(mode="validation")
     for section in ("locations", "routes", "variants", "roles", "policy"):
-        # A section whose entries are all commented out reads as null.
         said = schema["properties"][section]
+        if "patternProperties" in said:
+            # What matches no pattern would be let through; a bad name is a mistake.
+            [(pattern, entry)] = said.pop("patternProperties").items()
+            said["propertyNames"]["pattern"] = pattern
+            said["additionalProperties"] = entry
+        # A section whose entries are all commented out reads as null.
         schema["properties"][section] = {"description": said.pop("description"), "anyOf": [said, {"type": "null"}]}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **schema,
-        "title": "Reconciler manifest, version 1",
-    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Reconciler manifest"}
+
+
+def schema_text() -> str:
+    """Return the JSON Schema as the text of `schema/manifest.v1.json`."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _read(sources: tuple[Source, ...]) -> Merged:

@@ -101,6 +101,8 @@ def _problem(found: ErrorDetails, merged: Merged) -> Problem:
         return _not_of_these(found, where, name)
     if kind in _KINDS:
         expected, hint = _KINDS[kind]
+        if kind == "bool_type" and str(found["input"]).lower() in {"yes", "no", "on", "off"}:
+            hint = "YAML 1.2 knows `true` and `false` only"
         return Problem(where, f"`{name}`: expected {expected}, found {_kind(found['input'])}", hint)
     return Problem(where, f"`{name}`: {found['msg']}")
 
