@@ -30,6 +30,7 @@ from reconciler.download.stream import Refused, Stopped, Tools, bring, refusal
 from reconciler.download.transfer import State, Transfer
 from reconciler.download.wire import Lines, Reset, origin
 from reconciler.errors import DiskError, Problem, ReconcilerError, TransferError
+from reconciler.state import Digest
 
 _KEYS = ["gid", "status", "completedLength", "errorCode", "errorMessage", "bitfield", "pieceLength"]
 _TICK, _QUICK = 0.1, 0.01
@@ -250,7 +251,7 @@ class Mover(threading.Thread):
             self._end(transfer, Arrived(wanted, staged.payload(wanted), transfer.received, seconds))
             return
         transfer.wrong.append(digest)
-        error = verify.wrong_bytes(wanted, verify.Digest(digest), verify.head_of(staged.payload(wanted)))
+        error = verify.wrong_bytes(wanted, Digest(digest), verify.head_of(staged.payload(wanted)))
         staged.drop(wanted)
         if len(transfer.wrong) >= 2 and len(set(transfer.wrong)) == 1:
             self._fail(transfer, error)  # the same other bytes twice: that is what upstream has
@@ -271,7 +272,8 @@ class Mover(threading.Thread):
             assert found is not None
             try:
                 staged.check_stage(wanted)
-                if not staged.resumable(wanted, found.etag):
+                there = staged.resumable(wanted, found.etag)
+                if there is None:
                     staged.write_meta(wanted, found.etag, origin(found.url))
             except ReconcilerError as error:
                 self._fail(transfer, error)
@@ -280,7 +282,7 @@ class Mover(threading.Thread):
             if transfer.wrong:  # wrong bytes came over many connections: ask once over one
                 options |= {"split": "1", "max-connection-per-server": "1"}
             gid = daemon.client.add_uri([found.url], options)
-            transfer.added(gid, Prefix(wanted, self._hashers, functools.partial(self._tell, transfer)))
+            transfer.added(gid, Prefix(wanted, self._hashers, functools.partial(self._tell, transfer)), there or 0)
             transfer.renew_at = renewal(found.expires, time.time())
 
     def _tell(self, transfer: Transfer, outcome: object) -> None:
@@ -291,7 +293,7 @@ class Mover(threading.Thread):
         live = [transfer for transfer in self._transfers if transfer.state in (State.ADDED, State.BREAKING)]
         if not live:
             return
-        calls = [(daemon.client.TELL_STATUS, [transfer.gid, _KEYS]) for transfer in live]
+        calls: Any = [(daemon.client.TELL_STATUS, [transfer.gid, _KEYS]) for transfer in live]
         answers: Any = daemon.client.multicall2(calls)
         for transfer, answer in zip(live, answers, strict=True):
             if not isinstance(answer, list):
@@ -328,11 +330,12 @@ class Mover(threading.Thread):
         wanted = transfer.wanted
         if broken_off:
             self._again(transfer, TransferError(Problem(wanted.key, "no byte came for too long", "run the same again")))
-        elif code in _DISK:
+        elif code in _DISK and not staged.is_overgrown(wanted):
             where, need = str(wanted.stage), wanted.size - transfer.completed
             self._fail(transfer, DiskError(Problem(where, f"{_DISK[code]} ({need:,} bytes were missing)", _FREE)))
         else:
-            if not transfer.came:  # not a byte: what was there to be resumed may be the cause
+            # Not a byte came: what was to be resumed may be the cause. Without a control file nothing can be resumed.
+            if not transfer.came or staged.is_overgrown(wanted) or not staged.beside(wanted, ".aria2").exists():
                 staged.drop(wanted)
             words = _WORDS.get(code, f"aria2c ended with code {code}")
             self._again(

@@ -30,7 +30,8 @@ from reconciler.errors import TransferError
 _MEMORY = 512 * MIB
 """Address space of aria2c: a hostile length must not make it eat the machine."""
 _SLACK = 16 * MIB
-"""How far above the largest locked size a file may grow before the kernel ends it (RLIMIT_FSIZE)."""
+"""How far above the largest locked size a file may grow (RLIMIT_FSIZE). Python ignores SIGXFSZ and so does what it
+starts: the write fails, the transfer ends with code 17, and the others go on."""
 _GRACE = 5.0
 _TRIES = 6
 

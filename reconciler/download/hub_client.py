@@ -89,9 +89,9 @@ def _once(wanted: Wanted, hub: HubFile, counter: type[Any]) -> Path:
 
 def _counter(wanted: Wanted, tools: Tools) -> type[Any]:
     """Return a silent progress bar that tells us instead, and ends the transfer when it is over."""
-    from tqdm import tqdm
+    from tqdm import tqdm  # type: ignore[import-untyped]
 
-    class Counter(tqdm):  # type: ignore[type-arg]
+    class Counter(tqdm):  # type: ignore[misc]
         received = 0
 
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -140,4 +140,4 @@ def _place(path: Path, target: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-    os.replace(path, target)
+    path.replace(target)

@@ -44,8 +44,8 @@ class Partial:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-            if not self.resumes:  # nothing can be made of it
-                staged.drop(self.wanted, ("_part",))
+            if not self.resumes or not self.position:  # nothing can be made of it
+                staged.drop(self.wanted, ("_part", "_meta"))
 
     def range(self) -> dict[str, str]:
         """Return the headers that ask for what is missing, from the same version of the file where it has a name."""
@@ -98,7 +98,7 @@ class Partial:
             os.fsync(self._fd)
             os.close(self._fd)
             self._fd = -1
-            os.rename(self._path, target)
+            self._path.rename(target)
         except OSError as error:
             raise disk_error(error, str(target)) from error
         if self.resumes:

@@ -18,7 +18,7 @@ REFUSED = frozenset({401, 403, 410})
 
 def backoff(failures: int, limits: Limits) -> float:
     """Return the seconds to wait after `failures` in a row (1 is the first): doubling, jittered by half."""
-    ceiling = min(limits.slowest, limits.backoff * 2 ** min(failures - 1, 16))
+    ceiling = min(limits.slowest, limits.backoff * float(1 << min(failures - 1, 16)))
     return ceiling * (0.5 + random.random() / 2)  # noqa: S311  (spreads requests; guards nothing)
 
 

@@ -1,10 +1,10 @@
 """The files of one download in its stage: payload, partials, and what may be gone on with.
 
-sha256-<hex>              the payload: verified, or under way while a control file stands beside it
-sha256-<hex>.aria2        aria2c's control file: which pieces are there
-sha256-<hex>_part         what our own connections have brought so far
-sha256-<hex>_meta         what the partial was made from, as JSON: size, digest, ETag, origin
-sha256-<hex>_hub          huggingface_hub's private cache
+- `sha256-<hex>`: the payload: verified, or under way while a control file stands beside it
+- `sha256-<hex>.aria2`: aria2c's control file: which pieces are there
+- `sha256-<hex>_part`: what our own connections have brought so far
+- `sha256-<hex>_meta`: what the partial was made from, as JSON: size, digest, ETag, origin
+- `sha256-<hex>_hub`: huggingface_hub's private cache
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from reconciler.download import Wanted
 from reconciler.download.verify import matches
 from reconciler.errors import DiskError
 from reconciler.oserrors import telling
+
+_BLOCK = 16 * 1024
+"""What one bit of a piece under way stands for, in a control file."""
 
 
 class Meta(NamedTuple):
@@ -70,48 +73,67 @@ def settle(wanted: Wanted) -> Path | None:
     return None
 
 
-def resumable(wanted: Wanted, etag: str) -> bool:
-    """Whether aria2c may go on with what is there; what it may not go on with is deleted.
+def resumable(wanted: Wanted, etag: str) -> int | None:
+    """Return how many bytes aria2c may go on from; None when there is nothing, and then nothing is left there.
 
     That takes a payload, a control file for the same size, and our own note that both were made for this digest and
     from the version that the server holds now.
     """
     _unlink(beside(wanted, ".aria2__temp"))
     path, control = payload(wanted), beside(wanted, ".aria2")
-    meta = read_meta(wanted)
+    meta, pieces = read_meta(wanted), read_control(control)
     try:
         facts = os.lstat(path)
         good = (
             stat.S_ISREG(facts.st_mode)
             and facts.st_size <= wanted.size
             and stat.S_ISREG(os.lstat(control).st_mode)
-            and control_total(control) == wanted.size
+            and pieces is not None
+            and pieces.total == wanted.size
             and meta is not None
             and (meta.size, meta.digest) == (wanted.size, wanted.digest)
             and meta.etag == etag
         )
     except FileNotFoundError:
         good = False
-    if not good:
-        drop(wanted, ("", ".aria2", "_meta"))
-    return good
+    if good and pieces is not None:
+        return pieces.done
+    drop(wanted, ("", ".aria2", "_meta"))
+    return None
 
 
-def control_total(control: Path) -> int | None:
-    """Return the file size that an aria2 control file was written for, None when it is not one.
+class Control(NamedTuple):
+    """What an aria2 control file says: the size it was written for, and how many bytes of it are there."""
+
+    total: int
+    done: int
+
+
+def read_control(control: Path) -> Control | None:
+    """Return what the control file at `control` says, None when it is not one.
 
     https://aria2.github.io/manual/en/html/technical-notes.html#control-file-aria2-format
     """
     with contextlib.suppress(OSError, struct.error), open(control, "rb") as file:
-        head = file.read(10)
-        version, _extension, hash_length = struct.unpack(">H4sI", head)
+        version, _extension, hash_length = struct.unpack(">H4sI", file.read(10))
         if version not in (0, 1) or hash_length > 64:
             return None
         file.seek(hash_length, os.SEEK_CUR)
         order = ">" if version == 1 else "="
-        _piece, total = struct.unpack(order + "IQ", file.read(12))
-        return int(total)
+        piece, total, _uploaded, length = struct.unpack(order + "IQQI", file.read(24))
+        if not piece or length != (-(-total // piece) + 7) // 8:
+            return None
+        done = _ones(file.read(length)) * piece
+        (under_way,) = struct.unpack(order + "I", file.read(4))
+        for _ in range(min(under_way, 1024)):
+            _index, _length, blocks = struct.unpack(order + "III", file.read(12))
+            done += _ones(file.read(min(blocks, 1 << 16))) * _BLOCK
+        return Control(total, min(done, total))
     return None
+
+
+def _ones(bits: bytes) -> int:
+    return int.from_bytes(bits, "big").bit_count()
 
 
 def read_meta(wanted: Wanted) -> Meta | None:
@@ -129,7 +151,15 @@ def write_meta(wanted: Wanted, etag: str, origin: str) -> None:
     path, fresh = beside(wanted, "_meta"), beside(wanted, "_meta_new")
     with telling(str(path)):
         fresh.write_text(json.dumps(meta._asdict()), encoding="utf-8")
-        os.replace(fresh, path)
+        fresh.replace(path)
+
+
+def is_overgrown(wanted: Wanted) -> bool:
+    """Whether the payload is larger than it may be: the server did not stop, and the limit on its size did."""
+    try:
+        return os.lstat(payload(wanted)).st_size > wanted.size
+    except FileNotFoundError:
+        return False
 
 
 def clear(wanted: Wanted) -> None:
@@ -149,17 +179,17 @@ def drop(
 def check_stage(wanted: Wanted) -> None:
     """Raise DiskError when the stage is not a directory."""
     with telling(str(wanted.stage)):
-        if not stat.S_ISDIR(os.stat(wanted.stage).st_mode):
+        if not stat.S_ISDIR(wanted.stage.stat().st_mode):
             raise DiskError("the stage is not a directory", where=str(wanted.stage))
 
 
 def _unlink(path: Path) -> None:
     try:
-        os.unlink(path)
+        path.unlink()
     except FileNotFoundError:
         pass
     except (IsADirectoryError, PermissionError):
-        if not os.path.isdir(path) or os.path.islink(path):
+        if not path.is_dir() or path.is_symlink():
             raise
         shutil.rmtree(path)
 

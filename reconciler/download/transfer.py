@@ -46,7 +46,7 @@ class Transfer:
         self.completed = self.received = 0
         self.speed = 0.0
         self._limits = limits
-        self._seen: tuple[float, int] | None = None
+        self._seen: tuple[float, int] = (now, 0)
         self._mark: tuple[float, int] = (now, 0)
         self._most = 0
 
@@ -55,23 +55,24 @@ class Transfer:
         """Bytes that are missing."""
         return self.wanted.size - self.completed
 
-    def added(self, gid: str, prefix: Prefix) -> None:
-        """Aria2c has it under `gid`; nothing was seen of it yet."""
+    def added(self, gid: str, prefix: Prefix, there: int) -> None:
+        """Aria2c has it under `gid` and goes on from `there` bytes."""
+        now = time.monotonic()
         self.gid, self.prefix, self.state = gid, prefix, State.ADDED
-        self._seen, self.speed, self.came = None, 0.0, False
-        self.mark(time.monotonic())
+        self._seen, self.speed, self.came, self.completed = (now, there), 0.0, False, there
+        self._most = max(self._most, there)
+        self.mark(now)
 
     def advance(self, completed: int, now: float) -> bool:
         """Note how many bytes are there now; return whether more are there than ever before."""
-        if self._seen is not None and completed > self._seen[1]:
-            self.received += completed - self._seen[1]
+        before, count = self._seen
+        if completed > count:
+            self.received += completed - count
             self.came = True
             self.refusals = 0
-            elapsed = now - self._seen[0]
-            self.speed = (completed - self._seen[1]) / elapsed if elapsed > 0 else self.speed
-        if self._seen is None and completed:
-            self._mark = (now, completed)
-        self._seen, self.completed = (now, completed), completed
+            self.speed = (completed - count) / max(now - before, 0.001)
+            # A transfer that was added again reports 0 until its control file is read: never counted twice.
+            self._seen, self.completed = (now, completed), completed
         if completed <= self._most:
             return False
         self._most = completed

@@ -173,11 +173,11 @@ class Line:
         try:
             if connection is None:
                 connection = self._kept[key] = _connect(url, self.limits)
-            if connection.sock is None:
+            if not self._was_kept:
                 connection.timeout = self.limits.connect_timeout
                 connection.connect()
-                connection.sock.settimeout(self.limits.read_timeout)
             self._socket = connection.sock
+            self._socket.settimeout(self.limits.read_timeout)
             connection.request("GET", _target(url), headers=dict(headers))
             response = connection.getresponse()
         except BaseException:
