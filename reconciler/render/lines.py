@@ -30,6 +30,7 @@ COLOURS: Mapping[Action, str] = {
     Action.KEEP: _DIM,
 }
 
+_COMMAND = re.compile(r"(?<!\S)::")
 _HASH = re.compile(r"(?<![0-9a-f])(?:[0-9a-f]{40}|[0-9a-f]{64})(?![0-9a-f])")
 _SCALARS = ("source", "revision", "format", "quant", "path", "backend", "served_as", "license", "support", "protect")
 
@@ -48,7 +49,14 @@ def name(text: str) -> str:
     A runner acts on `##[` wherever it stands in a line, and on `::` where a line begins with it.
     """
     shown = inert(text)
-    return shown.replace("##[", "#\\x23[") if "##[" in shown else shown
+    if "##[" in shown:
+        shown = shown.replace("##[", "#\\x23[")
+    return unled(shown) if "::" in shown else shown
+
+
+def unled(text: str) -> str:
+    """Return a line of which no word begins with `::`, wherever it may be broken."""
+    return _COMMAND.sub(r"\\x3a:", text)
 
 
 def is_destructive(step: Step) -> bool:

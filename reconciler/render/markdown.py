@@ -7,6 +7,7 @@ any run of backticks inside. What stands outside the fences goes through `inert_
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -38,15 +39,19 @@ def plan_markdown(plan: Plan, *, limit: int = 60_000) -> str:
     """Return a plan as Markdown of at most `limit` characters, ready to be posted and updated in place."""
     head, foot = _head(plan), _foot(plan)
     room = limit - len(head) - len(foot)
-    parts, sections = [], _sections(plan)
-    later = sum(1 for section in sections if section.steps)
-    for section in sections:
-        later -= bool(section.steps)
-        part = _section(section, room - later * _CUT)
+    destructive, blocked, *others = _sections(plan)
+    reserve = _CUT * sum(1 for section in others if section.steps)
+    # Where not even these two fit, what is blocked has a quarter, so that neither hides the other.
+    wanted = len(_section(destructive, sys.maxsize))
+    second = _section(blocked, max(room // 4, room - wanted - reserve))
+    parts = [_section(destructive, room - len(second) - reserve), second]
+    room -= sum(map(len, parts))
+    for section in others:
+        reserve -= _CUT if section.steps else 0
+        part = _section(section, room - reserve)
         room -= len(part)
         parts.append(part)
-    notes = _notes(plan, room)
-    return head + "".join(parts) + notes + foot
+    return head + "".join(parts) + _notes(plan, room) + foot
 
 
 def marker(plan: Plan) -> str:

@@ -108,14 +108,16 @@ def _outcome(outcome: Outcome, widest: int, width: int | None, colour: bool) -> 
     start, address = f"  {result}  {mark} {outcome.action.value:<{_ACTION}}", name(str(outcome.address))
     if width is None:
         yield f"{start}  {pad(address, widest)}  {_rest(outcome)}".rstrip()
+    elif _BEFORE + cells(address) + 2 + cells(_rest(outcome)) <= width:
+        yield f"{start}  {address}  {_rest(outcome)}"
     else:
         yield f"{start}  {shorten(address, max(width - _BEFORE, 12))}"
         yield " " * _BEFORE + shorten(_rest(outcome), max(width - _BEFORE, 12))
     label = "blocked" if outcome.result == "blocked" else "error"
     if outcome.error:
-        yield " " * _INDENT + paint(f"{label}: {name(outcome.error)}", _COLOURS[outcome.result], colour)
+        yield " " * _BEFORE + paint(f"{label}: {name(outcome.error)}", _COLOURS[outcome.result], colour)
     if outcome.hint:
-        yield " " * _INDENT + f"hint: {name(outcome.hint)}"
+        yield " " * _BEFORE + f"hint: {name(outcome.hint)}"
 
 
 def _next(receipt: Receipt) -> Iterator[str]:

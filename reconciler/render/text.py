@@ -277,4 +277,4 @@ def _wrapped(text: str, indent: int, code: str, look: _Look) -> Iterator[str]:
         yield " " * indent + look.paint(text, code)
         return
     for part in textwrap.wrap(text, look.width - indent, subsequent_indent="  ", break_on_hyphens=False):
-        yield " " * indent + look.paint(part, code)
+        yield " " * indent + look.paint(lines.unled(part), code)  # a long word may have been broken before `::`

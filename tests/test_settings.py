@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler import settings
+from reconciler.errors import InputError
+
+MIB = 2**20
+
+
+@pytest.fixture
+def environ(world: Path) -> dict[str, str]:
+    return {"HOME": str(world), "XDG_CONFIG_HOME": str(world / "config"), "XDG_CACHE_HOME": str(world / "cache")}
+
+
+def write(environ: dict[str, str], text: str) -> Path:
+    path = settings.user_file(environ)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def refused(environ: dict[str, str], **flags: object) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        settings.load(environ, flags)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_without_anything_the_defaults_hold_and_say_so(environ: dict[str, str], world: Path) -> None:
+    found = settings.load(environ)
+    assert found.endpoint == "https://huggingface.co"
+    assert found.registry == world / ".local/share/reconciler/registry"
+    assert found.cache == world / "cache/reconciler"
+    assert (found.limit_rate, found.token, found.color, found.downloader) == (None, False, "auto", "auto")
+    assert set(found.origins.values()) == {"default"}
+
+
+def test_flag_beats_environment_beats_file_beats_default(environ: dict[str, str]) -> None:
+    path = write(environ, 'limit_rate = "1MiB"\nfiles = 3\nconnections = 2\n')
+    environ |= {"RECONCILER_LIMIT_RATE": "2MiB", "RECONCILER_FILES": "5"}
+    found = settings.load(environ, {"limit_rate": "3MiB", "files": None})
+    assert (found.limit_rate, found.files, found.connections, found.retries) == (3 * MIB, 5, 2, 5)
+    origins = [found.origins[key] for key in ("limit_rate", "files", "connections", "retries")]
+    assert origins == ["--limit-rate", "RECONCILER_FILES", str(path), "default"]
+
+
+def test_every_field_has_an_origin_and_a_row(environ: dict[str, str]) -> None:
+    found = settings.load(environ)
+    fields = [key for key in settings.Settings.__dataclass_fields__ if key != "origins"]
+    assert list(found.origins) == fields
+    assert [row[0] for row in settings.rows(found)] == fields
+    assert list(settings.to_json(found)) == fields
+
+
+@pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
+def test_of_a_token_only_its_being_there_is_said(environ: dict[str, str], variable: str) -> None:
+    found = settings.load(environ | {variable: "hf_CANARY"})
+    assert (found.token, found.origins["token"]) == (True, variable)
+    for told in (repr(found), repr(list(settings.rows(found))), repr(settings.to_json(found))):
+        assert "CANARY" not in told
+    assert ("token", "set", variable) in list(settings.rows(found))
+
+
+@pytest.mark.parametrize("where", ["HF_TOKEN_PATH", "HF_HOME", ""])
+def test_a_token_file_is_named_and_never_read(environ: dict[str, str], world: Path, where: str) -> None:
+    path = {"HF_TOKEN_PATH": world / "mine", "HF_HOME": world / "hf/token"}.get(
+        where, world / "cache/huggingface/token"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("hf_CANARY")
+    if where:
+        environ[where] = str(path if where == "HF_TOKEN_PATH" else path.parent)
+    found = settings.load(environ)
+    assert (found.token, found.origins["token"]) == (True, str(path))
+    assert "CANARY" not in repr(found)
+
+
+def test_a_token_in_the_file_is_refused_without_being_repeated(environ: dict[str, str]) -> None:
+    write(environ, 'token = "hf_CANARY"')
+    (problem,) = refused(environ)
+    assert "HF_TOKEN" in problem
+    assert "CANARY" not in problem
+
+
+def test_everything_wrong_is_found_in_one_run_with_its_place(environ: dict[str, str]) -> None:
+    path = write(environ, 'limit_rat = "1MiB"\nfiles = "many"\nconnections = true\ndownloader = "aria2"\n')
+    environ["RECONCILER_RETRIES"] = "-1"
+    problems = refused(environ, color="sometimes")
+    assert len(problems) == 6
+    assert f"{path}: unknown setting 'limit_rat' (did you mean limit_rate?)" in problems
+    assert any(problem.startswith(f"{path}: files: expected a whole number from 1 to 64") for problem in problems)
+    assert any("did you mean aria2c?" in problem for problem in problems)
+    assert any(problem.startswith("RECONCILER_RETRIES: ") for problem in problems)
+    assert any(problem.startswith("--color: ") for problem in problems)
+
+
+@pytest.mark.parametrize("text", ["= 1", "a = [", "\x00", "limit_rate = 2024-01-01"])
+def test_a_file_that_is_not_toml_or_of_wrong_types_is_refused(environ: dict[str, str], text: str) -> None:
+    path = write(environ, text)
+    assert refused(environ)[0].startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("20MiB", 20 * MIB), ("20MiB/s", 20 * MIB), ("1.5 MB/s", 1_500_000), ("500K", 500 * 1024), ("500k", 500 * 1024),
+        ("1024", 1024), ("7B", 7), ("2g", 2 * 2**30), ("0", None), (" 1 KiB ", 1024),
+    ],
+)  # fmt: skip
+def test_a_rate_is_read_as_people_write_it(text: str, rate: int | None) -> None:
+    assert settings.parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "fast", "-1MiB", "20 parsecs", "0.1B", "1e9", "20MiB/h", "9" * 40, "\u0661MiB"])
+def test_a_rate_that_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        settings.parse_rate(text)
+
+
+@pytest.mark.parametrize(
+    "url", ["huggingface.co", "ftp://x", "https://user:CANARY@x", "https://", "https://x?token=CANARY", "https://x:y"]
+)
+def test_an_endpoint_is_a_plain_url_and_a_wrong_one_is_not_repeated_with_its_password(
+    environ: dict[str, str], url: str
+) -> None:
+    (problem,) = refused(environ | {"HF_ENDPOINT": url})
+    assert problem.startswith("HF_ENDPOINT: expected a URL")
+    assert "user:CANARY" not in problem
+
+
+def test_an_endpoint_loses_its_last_slash(environ: dict[str, str]) -> None:
+    assert settings.load(environ | {"HF_ENDPOINT": "http://127.0.0.1:8080/"}).endpoint == "http://127.0.0.1:8080"
+
+
+def test_paths_know_the_home_directory_and_are_absolute_unless_typed(environ: dict[str, str], world: Path) -> None:
+    write(environ, 'registry = "~/weights/registry"')
+    assert settings.load(environ).registry == world / "weights/registry"
+    assert settings.load(environ, {"registry": "here"}).registry == Path("here")
+    write(environ, 'registry = "weights"')
+    assert "absolute" in refused(environ)[0]
+
+
+@pytest.mark.parametrize(
+    ("variables", "flags", "is_terminal", "expected"),
+    [
+        ({}, {}, True, True),
+        ({}, {}, False, False),
+        ({"TERM": "dumb"}, {}, True, False),
+        ({"NO_COLOR": "1"}, {}, True, False),
+        ({"NO_COLOR": ""}, {}, True, True),
+        ({"FORCE_COLOR": "1"}, {}, False, True),
+        ({"NO_COLOR": "1"}, {"color": "always"}, False, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, {}, True, False),
+    ],
+)
+def test_colour_is_the_users_choice(
+    environ: dict[str, str], variables: dict[str, str], flags: dict[str, Any], is_terminal: bool, expected: bool
+) -> None:
+    environ |= variables
+    assert settings.wants_colour(settings.load(environ, flags), is_terminal, environ) is expected
