@@ -47,8 +47,8 @@ def observe(name: str, store: str, root: str, *, expected_id: str | None) -> Obs
     with nothing but directories below them. Nothing is opened but directories and our own descriptions.
     """
     told = ObservedLocation(name, store, root)
-    plate = read_plate(store_of(store).house(root))
     try:
+        plate = read_plate(store_of(store).house(root))
         facts = Path(root).stat()
         if not stat.S_ISDIR(facts.st_mode):
             return replace(told, readable=False, why=f"{inert(root)} is not a directory")
@@ -57,6 +57,8 @@ def observe(name: str, store: str, root: str, *, expected_id: str | None) -> Obs
         return _absent(told, expected_id)
     except OSError as error:
         return replace(told, readable=False, why=_cannot(root, error))
+    except ValueError as error:  # a record of a store that this release does not know
+        return replace(told, readable=False, why=str(error))
     if why := _stranger(plate, expected_id):
         return replace(told, readable=False, why=why)
     return _looked_through(told, (plate.why,) if plate.why else ())

@@ -196,6 +196,12 @@ def test_a_root_that_cannot_be_read_is_unreadable(world: Path) -> None:
     assert "Permission denied" in str(why)
 
 
+def test_a_location_of_a_store_that_we_do_not_know_is_unreadable(world: Path) -> None:
+    seen = look(world, store="tape")
+    assert not seen.readable
+    assert "'tape'" in seen.why
+
+
 def test_prepare_makes_a_house_that_others_cannot_enter_and_keeps_its_id(world: Path) -> None:
     root = world / "new/root"
     first = prepare(str(root), "huggingface", "disk")

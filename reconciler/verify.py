@@ -1,0 +1,205 @@
+"""Compare what we recorded with what is there: the looking part of `reconciler verify`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from reconciler.digests import Answer, Digests, Key, Question, Watch
+from reconciler.state import (
+    Address,
+    Algorithm,
+    Digest,
+    ObservedFile,
+    ObservedLocation,
+    Placed,
+    Record,
+    algorithm,
+    identity_key,
+)
+
+Verdict = Literal["ok", "corrupt", "missing", "unreadable"]
+
+EXIT_BITS: Mapping[Verdict, int] = {"ok": 0, "corrupt": 8, "missing": 16, "unreadable": 32}
+
+
+class Finding(NamedTuple):
+    """What became of one recorded file, link or note. `found` is None where nothing was hashed; `why` is for people."""
+
+    address: Address
+    path: str
+    verdict: Verdict
+    expected: Digest | None = None
+    found: Digest | None = None
+    size: int = 0
+    """Bytes, as recorded; 0 for links and notes."""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The findings, in the order of the records; bytes that were read for them, and the seconds that took."""
+
+    findings: tuple[Finding, ...]
+    bytes_read: int = 0
+    seconds: float = 0.0
+
+    @property
+    def counts(self) -> dict[Verdict, int]:
+        """How many files, links and notes came to each verdict."""
+        counts: dict[Verdict, int] = dict.fromkeys(EXIT_BITS, 0)
+        for finding in self.findings:
+            counts[finding.verdict] += 1
+        return counts
+
+    @property
+    def bad(self) -> tuple[Finding, ...]:
+        """The findings that are not `ok`."""
+        return tuple(finding for finding in self.findings if finding.verdict != "ok")
+
+    @property
+    def exit_code(self) -> int:
+        """8 for corrupt, 16 for missing, 32 for unreadable, added up."""
+        return sum(EXIT_BITS[verdict] for verdict, count in self.counts.items() if count)
+
+
+def verify(
+    records: Sequence[Record],
+    locations: Mapping[str, ObservedLocation],
+    digests: Digests,
+    *,
+    full: bool,
+    watch: Watch | None = None,
+) -> Verification:
+    """Judge every recorded file, link and note by what was observed; read only what nobody can vouch for.
+
+    A file is taken as it was recorded when size, mtime and inode are, or when its digest is in the cache: a cached one
+    counts more, since it was read later. `full` reads everything. What is read is remembered in the cache, so that a
+    plan made afterwards knows of the corruption. Never raises for a file.
+    """
+    began = time.monotonic()
+    roots = {location.root: location for location in locations.values()}
+    looks = [look for record in records for look in _looks(record, _place(record, locations, roots))]
+    pending = [look for look in looks if look.file is not None]
+    known = digests.known(look.file for look in pending if look.file is not None)
+    reading = [look for look in pending if full or not _is_vouched_for(look, known)]
+    answers = digests.compute([_question(look) for look in reading], watch)
+    read = {id(look) for look in reading}
+    findings = tuple(
+        look.finding
+        if look.file is None
+        else _by_reading(look, answers[look.absolute])
+        if id(look) in read
+        else _by_memory(look, known)
+        for look in looks
+    )
+    return Verification(findings, sum(answer.bytes_read for answer in answers.values()), time.monotonic() - began)
+
+
+class _Look(NamedTuple):
+    """A finding, final where `file` is None; otherwise `ok` until the digest of `file` says something else."""
+
+    finding: Finding
+    file: ObservedFile | None = None
+    absolute: Path = Path()
+    unchanged: bool = False
+
+
+def _place(
+    record: Record, locations: Mapping[str, ObservedLocation], roots: Mapping[str, ObservedLocation]
+) -> ObservedLocation | None:
+    """Return where a record lies: names belong to a manifest, the root says which directory was meant."""
+    return roots.get(record.root) if record.root else locations.get(record.address.location)
+
+
+def _looks(record: Record, location: ObservedLocation | None) -> list[_Look]:
+    address = record.address
+    if location is None or not location.readable:
+        why = location.why if location else f"{record.root or address.location} was not looked at"
+        files = [Finding(address, f.path, "unreadable", f.digest, None, f.size, why) for f in record.files]
+        others = [Finding(address, item[0], "unreadable", why=why) for item in (*record.links, *record.notes)]
+        return [_Look(finding) for finding in (*files, *others)]
+    looks = [_look_at(address, placed, location) for placed in record.files]
+    for path, target in record.links:
+        found = location.links.get(path)
+        looks.append(_Look(_link_or_absent(address, path, target, found, location)))
+    for path, _ in record.notes:
+        there = Finding(address, path, "ok")
+        looks.append(_Look(there if path in location.files else _absent(there, location)))
+    return looks
+
+
+def _look_at(address: Address, placed: Placed, location: ObservedLocation) -> _Look:
+    finding = Finding(address, placed.path, "ok", placed.digest, None, placed.size)
+    file = location.files.get(placed.path)
+    if file is None:
+        return _Look(_absent(finding, location))
+    if file.size != placed.size:
+        why = f"{file.size} bytes, expected {placed.size}"
+        return _Look(finding._replace(verdict="corrupt", why=why))
+    unchanged = (file.mtime_ns, file.inode) == (placed.mtime_ns, placed.inode)
+    return _Look(finding, file, Path(location.root, file.path), unchanged)
+
+
+def _link_or_absent(address: Address, path: str, target: str, found: str | None, location: ObservedLocation) -> Finding:
+    finding = Finding(address, path, "ok")
+    if found is None:
+        return _absent(finding, location)
+    if found != target:
+        return finding._replace(verdict="missing", why=f"links to {found}, expected {target}")
+    return finding
+
+
+def _absent(finding: Finding, location: ObservedLocation) -> Finding:
+    """Say why a path is not among the observed: gone, something else, or below what could not be read."""
+    path = finding.path
+    above = path
+    while above:
+        if above in location.others:
+            why = location.others[above]
+            hidden = why.startswith("cannot be read")
+            return finding._replace(
+                verdict="unreadable" if hidden else "missing", why=why if above == path else f"{above}: {why}"
+            )
+        if above in location.links:
+            return finding._replace(verdict="missing", why=f"{above} is a symbolic link to {location.links[above]}")
+        above = above.rpartition("/")[0]
+    if path in location.files:
+        return finding._replace(verdict="missing", why="a regular file lies in its place")
+    return finding._replace(verdict="missing", why="not there")
+
+
+def _wanted(look: _Look) -> Algorithm:
+    assert look.finding.expected is not None
+    return algorithm(look.finding.expected)
+
+
+def _is_vouched_for(look: _Look, known: Mapping[Key, Mapping[Algorithm, Digest]]) -> bool:
+    assert look.file is not None
+    return look.unchanged or _wanted(look) in known.get(identity_key(look.file), {})
+
+
+def _question(look: _Look) -> Question:
+    assert look.file is not None
+    return Question(look.absolute, look.file, (_wanted(look),))
+
+
+def _by_reading(look: _Look, answer: Answer) -> Finding:
+    if answer.problem:
+        return look.finding._replace(verdict="unreadable", why=answer.problem)
+    return _judged(look.finding, answer.digests[_wanted(look)])
+
+
+def _by_memory(look: _Look, known: Mapping[Key, Mapping[Algorithm, Digest]]) -> Finding:
+    assert look.file is not None
+    found = known.get(identity_key(look.file), {}).get(_wanted(look))
+    return look.finding if found is None else _judged(look.finding, found)
+
+
+def _judged(finding: Finding, found: Digest) -> Finding:
+    if found == finding.expected:
+        return finding._replace(found=found)
+    return finding._replace(verdict="corrupt", found=found, why=f"holds {found}, expected {finding.expected}")
