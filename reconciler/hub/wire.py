@@ -218,7 +218,7 @@ def _send_blocks(connection: socket.socket, response: Response, gate: Gate, coun
     since = gate.releases
     left = delivery.after
     began, sent = time.monotonic(), 0
-    for block in _blocks(response):
+    for block in _blocks(response, lambda: gate.releases != since):
         data = memoryview(block)
         if left is not None and left < len(data):
             _send_data(connection, data[:left], count, chunked=delivery.chunked)
@@ -237,13 +237,16 @@ def _send_blocks(connection: socket.socket, response: Response, gate: Gate, coun
         connection.sendall(b"0\r\n\r\n")
 
 
-def _blocks(response: Response) -> Iterator[bytes | memoryview]:
+def _blocks(response: Response, released: Callable[[], bool]) -> Iterator[bytes | memoryview]:
+    """Yield the body: what may rush, then portions of the delivery's step, and the rest when that is released."""
     delivery = response.delivery
     position = response.start
-    for step, stop in ((_STEP, min(position + delivery.rush, response.end)), (delivery.step, response.end)):
-        for block in response.blob.blocks(position, stop, step):
+    for stop, step in ((position + delivery.rush, _STEP), (response.end, delivery.step), (response.end, _STEP)):
+        for block in response.blob.blocks(position, min(stop, response.end), step):
             yield delivery.alter(position, bytes(block)) if delivery.alter else block
             position += len(block)
+            if step < _STEP and released():
+                break
     rubbish, left = b"\xa5" * min(_STEP, delivery.endless), delivery.endless
     while left > 0:
         yield rubbish[:left]
