@@ -15,6 +15,7 @@ from reconciler.diff import World, diff, questions
 from reconciler.digests import Digests, Question, Watch
 from reconciler.errors import InputError, Problem
 from reconciler.inert import suggest
+from reconciler.lockfile import Lock
 from reconciler.manifest import Loaded
 from reconciler.observe import Question as Sight
 from reconciler.observe import observe_all
@@ -68,14 +69,24 @@ class Means:
     """Called while files are read for their digests."""
 
 
-def survey(loaded: Loaded, registry: Registry, means: Means, selection: Selection, *, locked: bool = False) -> Survey:
+def survey(
+    loaded: Loaded,
+    registry: Registry,
+    means: Means,
+    selection: Selection,
+    *,
+    locked: bool = False,
+    reviewed: Mapping[str, Pin] | None = None,
+) -> Survey:
     """Make the plan for a manifest. Raise InputError, SourceError only for what makes any plan impossible.
 
-    A variant that cannot be resolved or placed is in the plan as blocked.
+    A variant that cannot be resolved or placed is in the plan as blocked. `reviewed` are pins that a saved plan
+    resolved: they complete the lock, so that exactly what was reviewed is planned again.
     """
     lock_path = lockfile.path_for(loaded.path)
     lock = lockfile.read(lock_path)
-    resolution = resolve.complete(loaded, lock, means.sources, locked=locked)
+    resolution = resolve.complete(loaded, _completed(lock, reviewed or {}), means.sources, locked=locked)
+    unwritten = {name: pin for name, pin in (reviewed or {}).items() if lock is None or lock.pins.get(name) != pin}
     desires = desire(loaded, resolution.pins, resolution.problems)
     located = look(loaded, registry)
     _check_selection(loaded, located, selection)
@@ -96,10 +107,16 @@ def survey(loaded: Loaded, registry: Registry, means: Means, selection: Selectio
         manifest_digest=loaded.digest,
         lock_path=str(lock_path),
         lock_digest=lockfile.digest(lock_path),
-        resolved=resolution.resolved,
+        resolved={**unwritten, **resolution.resolved},
         warnings=(*loaded.warnings, *desires.warnings, *plan.warnings),
     )
     return Survey(loaded, registry, world, plan, resolution)
+
+
+def _completed(lock: Lock | None, reviewed: Mapping[str, Pin]) -> Lock | None:
+    if not reviewed:
+        return lock
+    return replace(lock or Lock(1, {}), pins={**(lock.pins if lock else {}), **reviewed})
 
 
 # -- looking ----------------------------------------------------------------------------------------------------------

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Container, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +22,7 @@ from reconciler.state import Address, Record
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ALL", "Applied", "Tools", "apply"]
+__all__ = ["ALL", "Applied", "Tools", "apply", "resolved_lock", "undone"]
 
 ALL = frozenset(action for action in Action if action is not Action.KEEP)
 """Every action, for an apply that was approved as a whole."""
@@ -128,18 +127,25 @@ def _never(step: Step) -> Outcome:
 def _result(receipt: Receipt, touched: list[Address], manifest: str) -> dict[str, Any]:
     from reconciler.render.receipt import receipt_json
 
-    return {"receipt": receipt_json(receipt), "touched": [list(address) for address in touched], "manifest": manifest}
+    return {
+        "plan_id": receipt.plan_id,
+        "manifest": manifest,
+        "touched": [list(address) for address in touched],
+        "receipt": receipt_json(receipt),
+    }
 
 
-def resolved_lock(path: Path, plan: Plan) -> bytes | None:
-    """Write what the plan resolved into the lock file, and return the lock's bytes; None when there is none."""
+def resolved_lock(path: Path, plan: Plan, declared: Container[str]) -> bytes | None:
+    """Write what the plan resolved into the lock file, and return the lock's bytes; None when there is none.
+
+    Entries that nobody declares any more are left out when it is written.
+    """
     from reconciler import lockfile
 
     if plan.resolved:
         lock = lockfile.read(path)
-        lockfile.write(
-            path, replace(lock or lockfile.Lock(1, {}), pins={**(lock.pins if lock else {}), **plan.resolved})
-        )
+        kept = {name: pin for name, pin in (lock.pins if lock else {}).items() if name in declared}
+        lockfile.write(path, lockfile.Lock(pins={**kept, **plan.resolved}))
     return path.read_bytes() if path.exists() else None
 
 

@@ -70,7 +70,10 @@ def _replay(registry: Registry, entries: list[dict[str, Any]], digests: Digests)
     registry = save(with_records(registry, put.values(), [key for key in drop if key[1] not in put]))
     if number not in generations.listing(registry.path):
         before = [decode(block) for block in begin["before"]]
-        result = {"touched": begin["touched"], "manifest": manifest, "interrupted": True, "done": len(done)}
+        result = {
+            "plan_id": begin["plan_id"], "manifest": manifest, "touched": begin["touched"],
+            "interrupted": True, "done": len(done),
+        }  # fmt: skip
         generations.write(registry.path, number, manifest_files={}, lock=None, plan=b"", before=before, result=result)
     return registry, len(done)
 

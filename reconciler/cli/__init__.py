@@ -1,0 +1,110 @@
+"""The commands: one module each, parsed by typer, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from reconciler.errors import InputError, ReconcilerError
+
+if TYPE_CHECKING:
+    import typer
+
+COMMANDS = (
+    "plan", "apply", "lock", "validate", "show", "status", "list", "roles", "verify", "undo", "gc",
+    "forget", "doctor", "config", "schema", "demo",
+)  # fmt: skip
+"""In the order of `--help`. The module of a command has its name, with `_` appended where Python needs it."""
+
+_EPILOG = (
+    "Exit codes: 0 done, nothing to do; 1 error; 2 changes or drift (--detailed-exitcode, lock --check); "
+    "3 blocked steps; 4 stale plan; 5 apply did part of it; 6 another apply holds the lock; 7 declined; "
+    "130 interrupted, resumable."
+)
+
+
+def app() -> typer.Typer:
+    """Build the command line."""
+    import typer
+
+    built = typer.Typer(
+        name="reconciler",
+        help="Terraform for model weights: write down what should be there, see the plan, apply it, undo it.",
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name in COMMANDS:
+        module = importlib.import_module(f"reconciler.cli.{name}_" if name == "list" else f"reconciler.cli.{name}")
+        built.command(name)(module.command)
+
+    @built.callback()
+    def _options(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+        if version:
+            from reconciler import __version__
+
+            print(f"reconciler {__version__}")  # noqa: T201
+            raise typer.Exit
+
+    return built
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code. Whatever goes wrong ends as one clear error, never as a traceback."""
+    import typer
+
+    command = typer.main.get_command(app())
+    try:
+        code = command.main(list(arguments), prog_name="reconciler", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except ReconcilerError as error:
+        return _told(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read has gone; Python would complain about the rest at exit
+        return 1
+    except Exception as error:
+        if hasattr(error, "format_message"):  # the parser's own complaints; typer keeps their class to itself
+            return _told(_usage(error))
+        return _unexpected(error)
+
+
+def _told(error: ReconcilerError) -> int:
+    from reconciler.render.errors import error_text
+
+    for line in error_text(error, _colour()):
+        print(line, file=sys.stderr)  # noqa: T201
+    return error.exit_code
+
+
+def _usage(error: Exception) -> InputError:
+    context = getattr(error, "ctx", None)
+    path = getattr(context, "command_path", "reconciler")
+    return InputError(str(error.format_message()), hint=f"`{path} --help` shows what it takes")  # type: ignore[attr-defined]
+
+
+def _unexpected(error: Exception) -> int:
+    """A defect of ours: say what, and where the details are, without a traceback on the user's terminal."""
+    import tempfile
+    import traceback
+
+    from reconciler.secrets import redact
+
+    text = redact("".join(traceback.format_exception(error)))
+    with tempfile.NamedTemporaryFile("w", prefix="reconciler-", suffix=".log", delete=False) as file:
+        file.write(text)
+    summary = f"this is a defect in reconciler: {type(error).__name__}: {redact(str(error))}"
+    return _told(ReconcilerError(summary, hint=f"nothing was lost; please report it with {file.name}"))
+
+
+def _colour() -> bool:
+    import os
+
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")

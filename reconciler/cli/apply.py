@@ -1,0 +1,135 @@
+"""`reconciler apply`: make it so, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli import session
+from reconciler.cli.applying import act, approved_actions, ask, hold, terminated_is_interrupted
+from reconciler.errors import DeclinedError, StaleError
+from reconciler.plan import Action, Plan, Selection
+
+if TYPE_CHECKING:
+    from reconciler.cli.applying import Held
+    from reconciler.manifest import Loaded
+    from reconciler.survey import Means
+
+
+def command(
+    manifest: Annotated[
+        str | None,
+        typer.Argument(metavar="[MANIFEST|PLAN]", help="A manifest (file or directory), or a plan saved with -o."),
+    ] = None,
+    yes: session.Yes = False,
+    approve: Annotated[
+        str | None,
+        typer.Option("--approve", metavar="ACTIONS", help="Run these without asking: download,normalize,remove,prune."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line: progress, steps, receipt.")
+    ] = False,
+    target: session.Target = None,
+    exclude: session.Exclude = None,
+    allow_remove: session.AllowRemove = None,
+    locked: session.Locked = False,
+    offline: session.Offline = False,
+    limit_rate: Annotated[
+        str | None, typer.Option("--limit-rate", metavar="RATE", help="Bytes a second over everything, as 20MiB.")
+    ] = None,
+    verbose: session.Verbose = False,
+) -> int:
+    """Carry out a plan: download, link, record, move to the trash.
+
+    Interrupted, it goes on where it was. Everything it does can be undone with `reconciler undo`.
+
+    \b
+    Examples:
+      reconciler apply
+      reconciler apply plan.json
+      reconciler apply manifests/ --approve download,normalize --json
+    """
+    from reconciler import planfile
+    from reconciler.apply import resolved_lock
+    from reconciler.manifest import load
+
+    terminated_is_interrupted()
+    chosen = session.settings({"limit_rate": limit_rate})
+    unattended = approved_actions(approve)
+    saved = planfile.read(manifest) if manifest is not None and _is_plan(Path(manifest)) else None
+    loaded = load(saved.manifest_path if saved else manifest)
+    wanted = saved.selection if saved else session.selection(target, exclude, allow_remove)
+    with session.means(loaded, offline=offline) as means, hold(loaded, means) as held:
+        plan = _plan(saved, loaded, held, means, wanted, locked)
+        if not json:
+            session.show_plan(plan, chosen, verbose=verbose)
+        if not plan.changes and not plan.resolved:
+            return 3 if plan.blocked else 0
+        if saved is None and not yes and unattended is None:
+            ask("Do you want to carry this out?")
+        lock = resolved_lock(Path(plan.lock_path), plan, loaded.manifest.variants)
+        if not plan.changes:
+            session.tell(f"wrote {plan.lock_path}")
+            return 3 if plan.blocked else 0
+        plan = _without_unapproved(plan, unattended)
+        if not plan.changes:
+            raise DeclinedError("none of the changes is approved", hint=f"--approve {approve} leaves out all of them")
+        return act(plan, loaded, held, means, chosen, json=json, lock=lock).exit_code
+
+
+def _is_plan(path: Path) -> bool:
+    """Whether a file holds JSON: a manifest is YAML in block style, a saved plan never is."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64).lstrip()[:1] == b"{"
+    except OSError:
+        return False
+
+
+def _plan(saved: Plan | None, loaded: Loaded, held: Held, means: Means, wanted: Selection, locked: bool) -> Plan:
+    """Make the plan now; of a saved one, only its own steps, and only if nothing changed since."""
+    from reconciler import stale
+    from reconciler.survey import survey
+
+    reviewed = saved.resolved if saved else None
+    now = survey(loaded, held.registry, means, wanted, locked=locked, reviewed=reviewed).plan
+    if saved is None:
+        return now
+    found = stale.differences(saved, now, continued=_is_continued(saved, held))
+    if found:
+        raise StaleError(found)
+    planned = {(step.address, step.action) for step in saved.changes}
+    blocked = {step.address for step in saved.blocked}
+    return replace(
+        now,
+        steps=tuple(
+            step
+            for step in now.steps
+            if (step.address, step.action) in planned or step.action is Action.KEEP or step.address in blocked
+        ),
+    )
+
+
+def _is_continued(saved: Plan, held: Held) -> bool:
+    """Whether the last generation is an apply of this very plan, cut short or done."""
+    from reconciler import generations
+    from reconciler.planjson import plan_id
+
+    latest = generations.latest(held.registry.path)
+    return latest is not None and latest.result.get("plan_id") == plan_id(saved)
+
+
+def _without_unapproved(plan: Plan, approved: frozenset[Action] | None) -> Plan:
+    """Hold back the steps that may not run unattended; they are told as blocked."""
+    if approved is None:
+        return plan
+    steps = tuple(
+        step
+        if step.blocked or step.action is Action.KEEP or step.action in approved
+        else replace(step, blocked=f"not approved (approve it with --approve {step.action})")
+        for step in plan.steps
+    )
+    return replace(plan, steps=steps)

@@ -1,0 +1,166 @@
+"""What the commands share: where output goes, which settings hold, and the way from arguments to a survey."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reconciler.plan import Selection
+
+if TYPE_CHECKING:
+    from reconciler.digests import Digests, Watch
+    from reconciler.errors import ReconcilerError
+    from reconciler.manifest import Loaded
+    from reconciler.plan import Plan
+    from reconciler.registry import Registry
+    from reconciler.settings import Settings
+    from reconciler.sources import World
+    from reconciler.survey import Means
+
+Manifest = Annotated[
+    str | None,
+    typer.Argument(metavar="[MANIFEST]", help="File or directory; default: manifests/, else reconciler.yaml."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one strict JSON document.")]
+Target = Annotated[
+    list[str] | None, typer.Option("--target", metavar="GLOB", help="Only these: VARIANT or VARIANT@LOCATION.")
+]
+Exclude = Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB", help="All but these.")]
+AllowRemove = Annotated[
+    list[str] | None,
+    typer.Option("--allow-remove", metavar="GLOB", help="Lift protection and policy.max_remove for these, this once."),
+]
+Locked = Annotated[bool, typer.Option("--locked", help="Refuse an incomplete or outdated lock instead of resolving.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Ask nobody on the network.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="List kept variants and every file.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def selection(target: Iterable[str] | None, exclude: Iterable[str] | None, allow: Iterable[str] | None) -> Selection:
+    """Return what the user asked the plan to be about."""
+    return Selection(tuple(target or ()), tuple(exclude or ()), tuple(allow or ()))
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines for people on standard output."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def tell(text: str) -> None:
+    """Print one line on standard error, beside the result."""
+    sys.stdout.flush()
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def say_json(value: Mapping[str, Any]) -> None:
+    """Print one strict JSON document."""
+    import json
+
+    say([json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False)])
+
+
+def width(stream: Any = None) -> int | None:
+    """Return the width of the terminal, None where output does not go to one: then nothing wraps."""
+    stream = stream or sys.stdout
+    return shutil.get_terminal_size((80, 24)).columns if stream.isatty() else None
+
+
+def settings(flags: Mapping[str, object] | None = None) -> Settings:
+    """Return the settings that hold for this run."""
+    from reconciler.settings import load
+
+    return load(os.environ, flags)
+
+
+def colour(chosen: Settings, stream: Any = None) -> bool:
+    """Whether to write colours."""
+    from reconciler.settings import wants_colour
+
+    return wants_colour(chosen, (stream or sys.stdout).isatty(), os.environ)
+
+
+def upstream(loaded: Loaded | None, *, offline: bool, warn: Callable[[str], None] | None = None) -> World:
+    """Return what sources may use: the Hub's address, a token, and the hosts that the manifest trusts."""
+    from dataclasses import replace
+
+    from reconciler.inert import inert
+    from reconciler.resolve import trusting
+    from reconciler.sources import World
+
+    world = World.from_environment(os.environ, warn=warn or (lambda text: tell(f"warning: {inert(text)}")))
+    world = replace(world, endpoint=settings().endpoint, offline=offline or world.offline)
+    return trusting(loaded, world) if loaded else world
+
+
+@contextmanager
+def means(loaded: Loaded, *, offline: bool = False) -> Iterator[Means]:
+    """Give what a survey needs; reading many files is told on standard error."""
+    from reconciler.digests import Digests
+    from reconciler.survey import Means
+
+    with Digests(digest_cache()) as digests:
+        yield Means(upstream(loaded, offline=offline), digests, reading())
+        for warning in digests.warnings:
+            tell(f"warning: {warning}")
+
+
+def digest_cache() -> Path | None:
+    """Return where digests are remembered; None leaves it to the default."""
+    return settings().cache / "digests.sqlite"
+
+
+def reading() -> Watch:
+    """Return a watcher that says on standard error how far the reading of files is, at most every two seconds."""
+    import time
+
+    from reconciler.inert import human_bytes, inert
+
+    state = {"read": 0, "told": time.monotonic()}
+
+    def watch(question: Any, count: int) -> None:
+        state["read"] += count
+        if time.monotonic() - state["told"] > 2:
+            state["told"] = time.monotonic()
+            tell(f"reading files to know their digests: {human_bytes(int(state['read']))}, {inert(question.path.name)}")
+
+    return watch
+
+
+def open_registry(loaded: Loaded) -> Registry:
+    """Load the registry for reading, and say when an interrupted apply still waits to be finished."""
+    from reconciler import journal
+    from reconciler.registry import load
+
+    registry = load(loaded.registry)
+    if journal.unfinished(registry.path / "journal"):
+        tell("warning: an apply was interrupted; the next apply finishes it first")
+    return registry
+
+
+def show_plan(plan: Plan, chosen: Settings, *, verbose: bool = False) -> None:
+    """Print a plan for people."""
+    from reconciler.render.text import plan_text
+
+    say(plan_text(plan, width=width(), colour=colour(chosen), verbose=verbose))
+
+
+def show_errors(error: ReconcilerError, chosen: Settings) -> None:
+    """Print what is wrong on standard error."""
+    from reconciler.render.errors import error_text
+
+    for line in error_text(error, colour(chosen, sys.stderr)):
+        tell(line)
+
+
+__all__ = [
+    "AllowRemove", "Digests", "Exclude", "Json", "Locked", "Manifest", "Offline", "Target", "Verbose", "Yes",
+    "colour", "digest_cache", "means", "open_registry", "reading", "say", "say_json", "selection", "settings",
+    "show_errors", "show_plan", "tell", "upstream", "width",
+]  # fmt: skip

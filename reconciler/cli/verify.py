@@ -1,0 +1,6 @@
+"""stub"""
+
+
+def command() -> int:
+    """x"""
+    return 0
