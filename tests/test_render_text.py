@@ -161,7 +161,7 @@ def test_changed_attributes_stand_below_the_step_in_short() -> None:
     after = kit.facts(revision=kit.REVISION_B, roles={"chat": 1}, metadata={"a": {"b": 1, "c": 3}})
     lines = shown(kit.plan([kit.download("m@x", reason="new-revision", before=before, after=after)]))
     below = [" ".join(line.split()) for line in lines if line.startswith(" " * 15)]
-    assert below == ["revision 3f2a1c9 -> 88b01de", "metadata.a.c 2 -> 3", "roles.chat 2 -> 1"]
+    assert below == ["revision 3f2a1c9 -> 88b01de", "roles.chat 2 -> 1", "metadata.a.c 2 -> 3"]
 
 
 def test_two_revisions_that_begin_alike_are_told_apart() -> None:
@@ -192,6 +192,22 @@ def test_room_is_told_for_each_file_system_and_not_for_each_location() -> None:
 def test_an_unreadable_location_is_shown_even_without_steps() -> None:
     lines = shown(kit.plan([], {"usb": kit.place("/media/usb", readable=False, why="not mounted")}))
     assert any("unreadable: not mounted" in line for line in lines)
+
+
+def test_the_variants_of_a_disk_that_is_not_there_are_one_line_and_verbose_names_them() -> None:
+    away = [kit.step(f"m{n}@usb", Action.KEEP, "unreadable", blocked="usb: not mounted") for n in range(20)]
+    plan = kit.plan([*away, kit.download("a@x")], {"usb": kit.place("/usb", readable=False, why="not mounted")})
+    short = shown(plan)
+    assert "  ! keep       20 variants, unreadable (--verbose names them)" in short
+    assert sum("not mounted" in line for line in short) == 2
+    assert sum("m1" in line for line in short) == 0
+    assert sum("! keep" in line for line in shown(plan, verbose=True)) == 20
+
+
+def test_a_file_that_leaves_is_listed_once() -> None:
+    row = kit.row("gone.gguf", method="none")
+    lines = shown(kit.plan([kit.remove("a@x", files=(row,), trash=(row,))]), verbose=True)
+    assert [line.split()[0] for line in lines if "gone.gguf" in line] == ["trash"]
 
 
 def test_deepdiff_and_rich_stay_away_where_no_record_changed() -> None:

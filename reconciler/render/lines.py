@@ -162,9 +162,11 @@ def changes(step: Step) -> Iterator[Change]:
         old, new = getattr(before, field), getattr(after, field)
         if old != new:
             yield _change(field, old, new)
-    nested = {"roles": before.roles, "metadata": before.metadata}, {"roles": after.roles, "metadata": after.metadata}
-    if nested[0] != nested[1]:
-        yield from _nested(*nested)
+    for role in sorted(before.roles.keys() | after.roles.keys()):
+        if before.roles.get(role) != after.roles.get(role):
+            yield _change(f"roles.{role}", before.roles.get(role), after.roles.get(role))
+    if before.metadata != after.metadata:
+        yield from _nested({"metadata": before.metadata}, {"metadata": after.metadata})
 
 
 def cells(text: str) -> int:
@@ -253,7 +255,7 @@ def _short(value: Any, digits: int) -> str:
 
 
 def _nested(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
-    """Yield what differs inside one record's nested fields, each under its dotted path."""
+    """Yield what differs inside one record's nested values, each under its dotted path."""
     from deepdiff import DeepDiff
     from deepdiff.helper import NotPresent
 

@@ -10,22 +10,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import RLock
-from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
+from typing import IO, Any, Literal, Protocol
 
 from reconciler.inert import human_bytes
 from reconciler.plan import Step
 from reconciler.receipt import Outcome, Receipt
-from reconciler.render.lines import name, shorten
+from reconciler.render.lines import name
 from reconciler.render.receipt import outcome_json, receipt_json
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
 
 Kind = Literal["bars", "lines", "json", "quiet"]
 
-_BARS = 8
-"""Bars drawn at the same time; small files beyond them are in the bar over everything."""
-_DESCRIPTION = 36
 _EVERY = 0.5
 """Seconds between two JSON lines about one file; a change of phase is always told."""
 _ENDED = frozenset({"done", "failed"})
@@ -85,7 +79,9 @@ def open_display(
     display: Display
     match kind:
         case "bars":
-            display = _Bars(stream, colour)
+            from reconciler.render.bars import Bars
+
+            display = Bars(stream, colour)
         case "lines":
             display = _Lines(stream)
         case "json":
@@ -175,81 +171,3 @@ class _Json:
         with self._lock:
             self._stream.write(event(kind, fields) + "\n")
             self._stream.flush()
-
-
-class _Bars:
-    """Draw a bar for each file under way and one for everything, with speed and time left."""
-
-    def __init__(self, stream: IO[str], colour: bool) -> None:
-        self._progress = _open_bars(stream, colour)
-        self._lock = RLock()
-        self._total = 0
-        self._came: dict[str, int] = {}
-        """Bytes that came now, by file; what an earlier run left there is not counted as speed."""
-        self._resumed: dict[str, int] = {}
-        self._bars: dict[str, TaskID] = {}
-        self._all = self._progress.add_task("everything", total=0, visible=False)
-        self._progress.start()
-
-    def plan_started(self, steps: int, size: int) -> None:
-        with self._lock:
-            self._total = size
-            self._progress.update(self._all, total=size, visible=size > 0)
-
-    def step_started(self, step: Step) -> None: ...
-
-    def file(self, progress: FileProgress) -> None:
-        with self._lock:
-            self._count(progress)
-            if progress.phase in _ENDED:
-                if (bar := self._bars.pop(progress.key, None)) is not None:
-                    self._progress.remove_task(bar)
-            elif progress.phase != "waiting":
-                self._draw(progress)
-
-    def step_done(self, outcome: Outcome) -> None:
-        if outcome.result == "failed":
-            self.message(f"failed: {outcome.address}: {outcome.error}")
-
-    def message(self, text: str) -> None:
-        from rich.text import Text
-
-        self._progress.console.print(Text(name(text)), soft_wrap=True)
-
-    def close(self) -> None:
-        self._progress.stop()
-
-    def _count(self, progress: FileProgress) -> None:
-        resumed = self._resumed.setdefault(progress.key, max(progress.done - progress.received, 0))
-        if progress.key not in self._came:
-            self._total -= resumed
-        self._came[progress.key] = max(progress.done - resumed, 0)
-        if progress.phase == "failed":
-            self._total -= max(progress.size - progress.done, 0)
-        came = sum(self._came.values())
-        self._progress.update(self._all, completed=came, total=max(self._total, came))
-
-    def _draw(self, progress: FileProgress) -> None:
-        label = shorten(name(progress.key), _DESCRIPTION)
-        if progress.phase == "verifying":
-            label = f"verifying {shorten(name(progress.key), _DESCRIPTION - 10)}"
-        if (bar := self._bars.get(progress.key)) is not None:
-            self._progress.update(bar, completed=progress.done, description=label)
-        elif len(self._bars) < _BARS:
-            self._bars[progress.key] = self._progress.add_task(label, total=progress.size, completed=progress.done)
-
-
-def _open_bars(stream: IO[str], colour: bool) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(compact=True),
-        console=Console(file=stream, no_color=not colour, highlight=False, markup=False, emoji=False),
-        transient=True,
-        expand=True,
-    )

@@ -6,7 +6,7 @@ Nothing wraps when `width` is None (a pipe, a file). On a terminal a line that w
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from reconciler.inert import human_bytes
@@ -21,6 +21,8 @@ _INDENT = 1 + 3 + _ACTION_WIDTH + 2
 _WIDEST_COLUMN = 64
 """In a pipe a column is aligned up to here; one long name does not push the others away."""
 _NARROWEST = 40
+_CROWD = 4
+"""So many variants of one location that wait for the same thing are told in one line."""
 
 _LEGEND = {
     "-": "remove",
@@ -119,11 +121,25 @@ def _location(location: str, place: Place | None, steps: list[Step], kept: int, 
             yield from _wrapped(f"unreadable: {name(place.why) or 'nothing is known about it'}", 2, "33", look)
     else:
         yield look.paint(head, "1")
+    crowd = [] if look.verbose else _crowd(steps)
+    crowded = set(map(id, crowd))
+    steps = [step for step in steps if id(step) not in crowded]
     columns = _columns(steps, look)
     for step in steps:
         yield from _step(step, columns, look)
+    if crowd:
+        told = f"{len(crowd)} variants, {name(crowd[0].reason)} (--verbose names them)"
+        yield f" {look.paint(' ! keep     ', '33')}  {told}"
+        yield from _wrapped(f"blocked: {name(crowd[0].blocked or '')}", _INDENT, "33", look)
     if kept and not look.verbose:
         yield look.paint(f"  {kept} kept", "2")
+
+
+def _crowd(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps that wait for one and the same thing, where they are many: a disk that is not there."""
+    waiting = [step for step in steps if step.action is Action.KEEP and step.blocked is not None]
+    same = [step for step in waiting if (step.reason, step.blocked) == (waiting[0].reason, waiting[0].blocked)]
+    return same if len(same) >= _CROWD else []
 
 
 def _columns(steps: list[Step], look: _Look) -> _Columns:
@@ -183,7 +199,8 @@ def _details(step: Step, look: _Look) -> Iterator[str]:
 
 
 def _files(step: Step, look: _Look) -> Iterator[str]:
-    rows = [(row, row.method) for row in step.files] + [(row, "trash") for row in step.trash]
+    leaving = set(step.trash)
+    rows = [(row, row.method) for row in step.files if row not in leaving] + [(row, "trash") for row in step.trash]
     for row, method in rows:
         start = f"{' ' * _INDENT}{method:<5}  {human_bytes(row.size):>{_SIZE_WIDTH}}  "
         room = None if look.width is None else max(look.width - len(start), 12)
@@ -254,22 +271,13 @@ def file_systems(plan: Plan) -> list[tuple[list[str], int, int]]:
         place_of = plan.locations.get(step.address.location)
         if place_of is not None:
             system = place_of.device or step.address.location
-            needs[system] = needs.get(system, 0) + _needed(step, plan)
+            needs[system] = needs.get(system, 0) + _needed(step)
     return [(names[system], free[system], needed) for system, needed in needs.items() if needed]
 
 
-def _needed(step: Step, plan: Plan) -> int:
-    """Return the bytes that a step needs on its file system: what comes, what is copied, what moves in from another."""
-    needed = step.bytes.download
-    for row in step.files:
-        if row.method == "copy" or (row.method == "move" and _is_elsewhere(row, step, plan)):
-            needed += row.size
-    return needed
-
-
-def _is_elsewhere(row: FileRow, step: Step, plan: Plan) -> bool:
-    there, here = plan.locations.get(row.origin.partition(":")[0]), plan.locations[step.address.location]
-    return there is not None and there.device != here.device
+def _needed(step: Step) -> int:
+    """Return the new bytes that a step takes on its file system; links and moves take none."""
+    return step.bytes.download + sum(row.size for row in step.files if row.method == "copy")
 
 
 def _wrapped(text: str, indent: int, code: str, look: _Look) -> Iterator[str]:
