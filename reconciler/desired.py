@@ -162,9 +162,7 @@ def settle_destinations(variants: Iterable[Desired]) -> tuple[tuple[Desired, ...
                 clashes.setdefault(other[2].address, _clash(other[0], path, wanted.address))
         kept, dropped = _settle_notes(wanted, notes)
         warnings += dropped
-        settled.append(
-            wanted if kept == wanted.layout.notes else replace(wanted, layout=_with_notes(wanted.layout, kept))
-        )
+        settled.append(wanted if kept == wanted.layout.notes else _with_notes(wanted, kept))
     if clashes:
         settled = [replace(d, blocked=d.blocked or clashes.get(d.address)) for d in settled]
     return tuple(settled), tuple(warnings)

@@ -63,11 +63,11 @@ class World:
     @cached_property
     def _kept_paths(self) -> frozenset[tuple[str, str]]:
         """Every path that somebody wants or holds: desired variants, other manifests, records out of scope."""
-        wanted = {(d.address.location, path) for d in self.desired for path in _paths(d.layout)}
+        wanted = {(d.address.location, path) for d in self.desired for path in paths_of(d.layout)}
         leaving = {held.record.address for held in self.undeclared}
         declared = {d.address for d in self.desired}
         staying = [h for a, h in self.held.items() if h.record.address not in leaving and a not in declared]
-        held = {(h.location, path) for h in (*self.contents.theirs, *staying) for path in _paths(h.record)}
+        held = {(h.location, path) for h in (*self.contents.theirs, *staying) for path in paths_of(h.record)}
         return frozenset(wanted | held)
 
     def keeps(self, leaving: Held, path: str) -> bool:
@@ -86,7 +86,8 @@ class World:
         )
 
 
-def _paths(thing: Layout | Record) -> Iterator[str]:
+def paths_of(thing: Layout | Record) -> Iterator[str]:
+    """Yield every path that a layout or a record speaks of: files, links and notes."""
     yield from (file.path for file in thing.files)
     yield from (link.path for link in thing.links)
     yield from (note.path for note in thing.notes)

@@ -237,7 +237,7 @@ class Record:
     root: str = ""
 
 
-Known = Mapping[tuple[int, int, int, int], Mapping[str, Digest]]
+Known = Mapping[tuple[int, int, int, int], Mapping[Algorithm, Digest]]
 """(device, inode, size, mtime_ns) -> algorithm -> digest: what hashing has taught us, now or earlier."""
 
 

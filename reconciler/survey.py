@@ -11,7 +11,7 @@ from reconciler import lockfile, resolve, sources
 from reconciler.content import Contents, Held
 from reconciler.content import Question as Unread
 from reconciler.desired import desire
-from reconciler.diff import World, diff, questions
+from reconciler.diff import World, diff, paths_of, questions
 from reconciler.digests import Digests, Question, Watch
 from reconciler.errors import InputError, Problem
 from reconciler.inert import suggest
@@ -25,6 +25,7 @@ from reconciler.resolve import Resolution
 from reconciler.safety import Limits, guard, selects
 from reconciler.state import (
     Address,
+    Algorithm,
     Desired,
     Digest,
     Known,
@@ -175,7 +176,7 @@ def _recalled(contents: Contents, wanted: Sequence[Desired], digests: Digests) -
 
 def read_unread(world: World, means: Means) -> World:
     """Read the files that the plan depends on and whose digest nobody knows; the answers are cached."""
-    known: dict[tuple[int, int, int, int], Mapping[str, Digest]] = dict(world.contents.known)
+    known: dict[tuple[int, int, int, int], Mapping[Algorithm, Digest]] = dict(world.contents.known)
     for _ in range(2):  # what was read may make other files worth reading, once
         asked = [q for q in questions(world) if q.algorithm not in known.get(identity_key(q.file), {})]
         if not asked:
@@ -190,11 +191,11 @@ def read_unread(world: World, means: Means) -> World:
 
 
 def _grouped(world: World, asked: Iterable[Unread]) -> list[Question]:
-    kinds: dict[tuple[str, ObservedFile], list[str]] = {}
+    kinds: dict[tuple[str, ObservedFile], list[Algorithm]] = {}
     for question in asked:
         kinds.setdefault((question.location, question.file), []).append(question.algorithm)
     return [
-        Question(Path(world.locations[location].root) / file.path, file, tuple(algorithms))  # type: ignore[arg-type]
+        Question(Path(world.locations[location].root) / file.path, file, tuple(algorithms))
         for (location, file), algorithms in kinds.items()
     ]
 
@@ -273,7 +274,7 @@ def _reliances(world: World, steps: Iterable[Step]) -> set[Reliance]:
 def _unmanaged(world: World) -> tuple[int, int]:
     """Count the files (and bytes) that nobody recorded and nobody wants."""
     contents = world.contents
-    wanted = {(d.address.location, p.path): p for d in world.desired for p in (*d.layout.files, *d.layout.notes)}
+    wanted = {(d.address.location, path) for d in world.desired for path in paths_of(d.layout)}
     count = size = 0
     for place in world.locations.values():
         for path, file in place.files.items():

@@ -50,7 +50,7 @@ def approved_actions(text: str | None) -> frozenset[Action] | None:
     if text is None:
         return None
     words = [word.strip() for word in text.split(",") if word.strip()]
-    known = [action for action in Action if action is not Action.KEEP]
+    known: list[Action] = [action for action in Action if action is not Action.KEEP]
     problems = [
         Problem(f"--approve {text}", f"{word!r} is no action", _near(word, known))
         for word in words

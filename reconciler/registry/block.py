@@ -20,7 +20,7 @@ from reconciler.state import (
 )
 
 VERSION = 1
-_ALWAYS = {"version", "manifest", "address", "source", "generation", "home", "files"}
+_ALWAYS = {"version", "manifest", "address", "root", "source", "generation", "home", "files"}
 _KNOWN = _ALWAYS | {"revision", "license", "support", "artifacts", "links", "notes", "attributes"}
 _TEXTS = ("backend", "format", "quant", "served_as", "license")
 
@@ -32,6 +32,7 @@ def encode(record: Record) -> dict[str, Any]:
         "version": VERSION,
         "manifest": record.manifest,
         "address": str(record.address),
+        "root": record.root,
         "source": pin.source,
         "revision": pin.revision,
         "license": pin.license,
@@ -84,6 +85,7 @@ def decode(block: object) -> Record:
         notes=tuple([Note(path, text) for path, text in _texts(block, "notes")]),
         attributes=_read_attributes(block.get("attributes", {})),
         generation=_number(block, "generation"),
+        root=_text(block, "root"),
     )
 
 

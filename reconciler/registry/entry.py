@@ -60,9 +60,9 @@ def free_name(record: Record, taken: Mapping[str, object] | set[str]) -> str:
     return f"{variant}@{location}#{record.manifest}#{number}"
 
 
-def render(record: Record, name: str, root: str | None, old: Entry | None, downloaded_at: str | None) -> Entry:
+def render(record: Record, name: str, old: Entry | None, downloaded_at: str | None) -> Entry:
     """Return the entry of `record`; fields of `old` that are not ours are kept, in their places."""
-    ours = _ours(record, name, root)
+    ours = _ours(record, name)
     entry = {key: value for key, value in (old or {}).items() if key not in _FIELDS or key in ours}
     entry.update(ours)
     entry.setdefault("capabilities", {})
@@ -83,7 +83,7 @@ _FIELDS = frozenset({
 })  # fmt: skip
 
 
-def _ours(record: Record, name: str, root: str | None) -> dict[str, Any]:
+def _ours(record: Record, name: str) -> dict[str, Any]:
     said = record.attributes
     provider = _provider(record.pin.source)
     # From the first to the last in order of preference, so that a reader of the list alone prefers the same.
@@ -105,7 +105,7 @@ def _ours(record: Record, name: str, root: str | None) -> dict[str, Any]:
         "deprecated": None,
         "download_format": said.format,
         "download_location": record.address.location,
-        "download_path": str(PurePosixPath(root, record.home)) if root is not None else None,
+        "download_path": str(PurePosixPath(record.root, record.home)) if record.root else None,
         "download_size_bytes": sum([file.size for file in record.files]),
         "download_files": _names(record),
     }

@@ -18,10 +18,11 @@ VERSION = 1
 
 
 class LocationId(NamedTuple):
-    """Where a location was when we recorded something there, and the id that it was given."""
+    """Where a location was when we recorded something there, the id that it was given, and how files are arranged."""
 
     root: str
     id: str
+    store: str = "flat"
 
 
 class Snapshot(NamedTuple):
@@ -110,4 +111,7 @@ def _location(row: Any) -> LocationId:
     fields = (row.get("root"), row.get("id")) if isinstance(row, dict) else (None, None)
     if not isinstance(fields[0], str) or not isinstance(fields[1], str):
         raise ValueError("locations: expected a root and an id for every location")
-    return LocationId(fields[0], fields[1])
+    store = row.get("store", "flat")
+    if not isinstance(store, str):
+        raise ValueError("locations: expected the store of every location as text")
+    return LocationId(fields[0], fields[1], store)

@@ -134,12 +134,12 @@ def with_records(
         if key is not None and key in gone:
             continue
         record = wanted.pop(key, None) if key is not None else None
-        kept.append(entry if record is None else _entry(registry, record, entry["name"], entry, times))
+        kept.append(entry if record is None else _entry(record, entry["name"], entry, times))
     taken = {entry["name"] for entry in kept}
     for _, record in sorted(wanted.items()):
         name = free_name(record, taken)
         taken.add(name)
-        kept.append(_entry(registry, record, name, None, times))
+        kept.append(_entry(record, name, None, times))
     return replace(registry, discovered=tuple(kept))
 
 
@@ -241,9 +241,8 @@ def _hash(raw: bytes | None) -> Digest | None:
     return None if raw is None else hash_bytes(raw)
 
 
-def _entry(registry: Registry, record: Record, name: str, old: Entry | None, times: Mapping[Address, str]) -> Entry:
-    location = registry.locations.get(record.address.location)
-    return render(record, name, location.root if location else None, old, times.get(record.address))
+def _entry(record: Record, name: str, old: Entry | None, times: Mapping[Address, str]) -> Entry:
+    return render(record, name, old, times.get(record.address))
 
 
 def _digest(curated: bytes | None, discovered: Digest | None, locations: Mapping[str, LocationId]) -> Digest:
