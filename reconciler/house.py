@@ -55,22 +55,13 @@ def prepare(root: str, store: str, name: str) -> str:
     """
     from reconciler.root import Root  # the sink; an observer has no use for it
 
-    house = store_of(store).house(root)
+    house = Path(store_of(store).house(root))
     with Root.open(Path(root), create=True) as there:
-        if Path(house).is_symlink():
-            raise DiskError(
-                "is a symbolic link; our own directory must be a real one", where=house, hint="remove the link"
-            )
-        with Root.open(Path(house), create=True) as home:
-            if home.device != there.device:
-                raise DiskError(
-                    f"is on another file system than {root}: files could not be renamed into place",
-                    where=house,
-                    hint="choose a directory below the mount point as root of the location",
-                )
+        _refuse_misplaced(house, root, there.device)
+        with Root.open(house, create=True) as home:
             for folder in _FOLDERS:
                 home.mkdirs(folder, 0o700)
-            plate = read_plate(house)
+            plate = read_plate(str(house))
             if plate.id is not None:
                 return plate.id
             if plate.why:
@@ -79,6 +70,17 @@ def prepare(root: str, store: str, name: str) -> str:
             text = json.dumps({"version": 1, "id": identity, "name": name}, ensure_ascii=False)
             home.write(_FILE, text.encode() + b"\n")
             return identity
+
+
+def _refuse_misplaced(house: Path, root: str, device: int) -> None:
+    if house.is_symlink():
+        raise DiskError("a symbolic link; our directory must be a real one", where=str(house), hint="remove the link")
+    if (house if house.exists() else house.parent).stat().st_dev != device:
+        raise DiskError(
+            f"on another file system than {root}: nothing could be renamed into place",
+            where=str(house),
+            hint="name a root that is neither a mount point nor a link to one; a directory in it will do",
+        )
 
 
 def read_id(house: str) -> str | None:

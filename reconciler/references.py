@@ -144,14 +144,14 @@ def _parse_url(source: str) -> Reference:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ValueError(f"not a URL: {_shown(source)}: {str(error)[:60]}") from None
-    if not host or not parts.path.strip("/") or parts.path.endswith("/"):
+    path = unquote(parts.path).lstrip("/")
+    # urlsplit drops line breaks and tabs without a word.
+    if not host or not path or path.endswith("/") or not (source + path).isprintable() or " " in source:
         raise ValueError(f"not the URL of a file: {_shown(source)}; expected {parts.scheme}://host/path/file")
     if parts.username is not None or parts.password is not None:
         raise ValueError("a URL must not hold a user name or password; tokens come from the environment")
     address = f"[{host}]" if ":" in host else host
-    return Reference(
-        parts.scheme, f"{address}:{port}" if port else address, parts.query or None, unquote(parts.path).lstrip("/")
-    )
+    return Reference(parts.scheme, f"{address}:{port}" if port else address, parts.query or None, path)
 
 
 def _shown(url: str) -> str:

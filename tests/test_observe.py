@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,19 @@ def test_a_house_that_is_a_link_is_refused(world: Path) -> None:
     with pytest.raises(DiskError, match="symbolic link"):
         prepare(str(root), "flat", "disk")
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a second file system")
+def test_a_house_on_another_file_system_than_its_root_is_refused_before_it_is_made(world: Path) -> None:
+    if Path("/dev/shm").stat().st_dev == world.stat().st_dev:
+        pytest.skip("needs a second file system")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        (world / "hub").symlink_to(other)  # as people move the HF cache to a bigger disk
+        with pytest.raises(DiskError, match="another file system"):
+            prepare(str(world / "hub"), "hf-cache", "cache")
+        assert os.listdir(world) == ["hub"]
+        assert os.listdir(other) == []
+        prepare(other, "huggingface", "inside")  # the control: a house in its root is on the same one
 
 
 def test_the_stage_shows_payloads_and_not_their_sidecars(world: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reconciler.references import Reference, branch, is_commit, parse
 
@@ -46,7 +48,7 @@ def test_every_form_of_a_source_is_taken_apart(source: str, reference: Reference
         "ollama:", "ollama:a/b/c/d", "ollama:../x", "ollama:m:", "ollama:m@sha256:0",
         "civitai:", "civitai:abc", "civitai:0", "civitai:1@latest", "civitai:1@", "civitai:1+x",
         "urn:air:sdxl:lora", "urn:air:sdxl:lora:openai:gpt", "urn:air:sdxl:lora:civitai:a@b",
-        "https:", "https://", "https://host", "https://host/", "https://host/dir/", "https://user:pw@host/x", "https://h:99999/x",
+        "https:", "https://", "https://host", "https://host/", "https://host/dir/", "https://host/a\nb", "https://host/%00", "https://host/a b", "https://user:pw@host/x", "https://h:99999/x",
         "file:", "file:///", "file://elsewhere/x",
     ],
 )  # fmt: skip
@@ -73,3 +75,14 @@ def test_a_commit_is_forty_hex_digits_and_nothing_less() -> None:
     assert is_commit(COMMIT)
     assert not is_commit(COMMIT[:39])
     assert not is_commit(None)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(["hf:", "ollama:", "civitai:", "urn:air:", "https://", "file:", ""]), st.text(max_size=60))
+def test_any_text_is_a_source_or_a_refusal_and_never_anything_else(scheme: str, rest: str) -> None:
+    try:
+        reference = parse(scheme + rest)
+    except ValueError:
+        return
+    assert reference.scheme
+    assert "\0" not in reference.path

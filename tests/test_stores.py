@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import posixpath
+import string
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reconciler.state import Artifact, Digest, Identity, Layout, Pin
 from reconciler.stores import STORES, store_of
@@ -68,6 +71,29 @@ def test_identify_is_the_inverse_of_layout(name: str, wanted: Pin) -> None:
         assert identity.path in ("", placement.artifact.path)
         if name != "hf-cache":
             assert identity == Identity(identity.repository, branch, placement.artifact.path)
+
+
+LETTERS = string.ascii_letters + string.digits
+names = st.text(LETTERS + "._-", min_size=1, max_size=20).map(
+    lambda text: f"n{text}n".replace("--", "-").replace("..", ".")
+)
+repositories = st.tuples(names, names).map("/".join)
+branches = st.one_of(st.just(""), names.map("@".__add__))
+file_paths = st.lists(
+    st.text(LETTERS + "._- üß", min_size=1, max_size=12).map(lambda t: f"f{t}g"), min_size=1, max_size=3
+).map("/".join)
+
+
+@settings(deadline=None)
+@given(repositories, branches, file_paths)
+def test_whatever_the_names_are_the_inverse_gives_them_back(repository: str, branch: str, path: str) -> None:
+    wanted = pin(f"hf:{repository}{branch}", path)
+    for name in HUB_STORES:
+        store = store_of(name)
+        (placement,) = store.layout(wanted).files
+        kept = path.rpartition("/")[2] if name == "lmstudio" else path
+        expected = Identity(repository, "", "") if name == "hf-cache" else Identity(repository, branch[1:], kept)
+        assert store.identify(placement.path) == expected
 
 
 @pytest.mark.parametrize("name", sorted(STORES))

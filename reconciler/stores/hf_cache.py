@@ -35,17 +35,16 @@ def layout(pin: Pin) -> Layout:
         )
     if not is_commit(pin.revision):
         raise ValueError(f"the HF cache names snapshots by commit; {pin.source[:200]!r} is locked to {pin.revision!r}")
-    folder = check_relative("models--" + reference.repository.replace("/", "--"))
-    home = f"{folder}/snapshots/{pin.revision}"
+    folder = "models--" + reference.repository.replace("/", "--")
+    home = check_relative(f"{folder}/snapshots/{pin.revision}")
     blobs: dict[str, Placement] = {}
     links: list[Link] = []
     for file in pin.files:
         etag = file.digest.partition(":")[2]
-        blobs.setdefault(etag, Placement(f"{folder}/blobs/{etag}", file))
-        up = "../" * (2 + file.path.count("/"))
-        if not _SKIPPED.isdisjoint(file.path.split("/")):
-            raise ValueError(f"{file.path[:200]!r} leads into a directory that no observer enters")
-        links.append(Link(check_relative(f"{home}/{file.path}"), f"{up}blobs/{etag}"))
+        if etag not in blobs:
+            blobs[etag] = Placement(f"{folder}/blobs/{etag}", file)
+        depth = file.path.count("/")
+        links.append(Link(f"{home}/{_checked(file.path)}", "../" * (2 + depth) + f"blobs/{etag}"))
     notes = () if is_commit(reference.revision) else (_note(folder, reference.revision or "main", str(pin.revision)),)
     return Layout(home, tuple(blobs.values()), tuple(links), notes)
 
@@ -76,6 +75,12 @@ def house(root: str) -> str:
 def skip(name: str) -> bool:
     """Our house, git's, and the lock files of huggingface_hub, which are nobody's models."""
     return name in _SKIPPED
+
+
+def _checked(path: str) -> str:
+    if not _SKIPPED.isdisjoint(path.split("/")):
+        raise ValueError(f"{path[:200]!r} leads into a directory that no observer enters")
+    return check_relative(path)
 
 
 def _note(folder: str, branch: str, commit: str) -> Note:
