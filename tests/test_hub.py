@@ -10,6 +10,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -366,6 +367,40 @@ def test_one_connection_serves_many_calls(hub: Hub) -> None:
         assert connection.getresponse().read()
     connection.close()
     assert len(hub.requests) == 200
+
+
+def test_many_connections_are_served_at_once_and_leave_nothing_behind(hub: Hub) -> None:
+    open_before, wrong = len(os.listdir("/proc/self/fd")), []
+
+    def read() -> None:
+        wrong.extend(_ for _ in range(10) if ask(signed(hub)).body != FILES["model.safetensors"])
+
+    readers = [threading.Thread(target=read) for _ in range(8)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(60)
+    assert not wrong
+    assert len(hub.requests) == 160
+    hub.close()
+    assert len(os.listdir("/proc/self/fd")) <= open_before
+
+
+def test_a_mirror_serves_large_files_itself(hub: Hub, world: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    hub.large_redirect = False
+    snapshot = Path(snapshot_download("acme/tiny", endpoint=hub.url, token=False, cache_dir=world))
+    assert (snapshot / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+    assert {request.origin for request in hub.requests} == {"hub"}
+
+
+def test_a_small_file_names_its_size_only_where_its_bytes_are(hub: Hub) -> None:
+    answer = ask(f"{hub.url}/acme/tiny/resolve/main/config.json", "HEAD")
+    assert (answer.status, answer.headers["etag"]) == (307, f'"{git_sha1(FILES["config.json"])}"')
+    assert not {"x-linked-size", "x-linked-etag"} & set(answer.headers)
+    assert answer.headers["location"].startswith("/api/resolve-cache/models/acme/tiny/")
+    assert ask(hub.url + answer.headers["location"], "HEAD").headers["content-length"] == str(len(FILES["config.json"]))
 
 
 def test_plain_files_are_served_with_the_digest_that_was_asked_for(hub: Hub, world: Path) -> None:

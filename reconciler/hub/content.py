@@ -25,7 +25,7 @@ def answer_cdn(world: World, call: Call) -> Response:
         return _plain(world, call)
     if "authorization" in call.headers:
         return error(400, "InvalidRequest", "Only one auth mechanism allowed: the signature, no Authorization header")
-    if not world.is_signed(call.path, call.query):
+    if not world.is_signed(call.plain_path, call.query):
         return error(403, "AccessDenied", "Request has expired, or its signature does not match")
     repo_id, _, rest = unquote(call.path).lstrip("/").partition("/@")
     sha, _, path = rest.partition("/")
@@ -46,6 +46,8 @@ def resolve(world: World, call: Call, repo_id: str, revision: str, path: str) ->
     """Answer `/{id}/resolve/{rev}/{path}`: 302 to the CDN for LFS, 307 or the bytes for small files."""
     repository, commit, file = _find(world, call, repo_id, revision, path)
     headers = {**_identity(commit, file), **quota(world, "resolvers")}
+    if file.lfs and not world.large_redirect:
+        return serve(call, file.blob or Blob(b""), file.etag, {**headers, "Content-Type": "application/octet-stream"})
     if file.lfs:
         headers |= {"Location": world.signed_url(repository, commit, file), "Cache-Control": "no-store"}
         return _redirect(302, headers)
@@ -100,7 +102,7 @@ def _find(world: World, call: Call, repo_id: str, revision: str, path: str) -> t
 
 def _identity(commit: Commit, file: File) -> dict[str, str]:
     tag = f'"{file.etag}"'
-    linked = {"X-Linked-Etag": tag, "X-Linked-Size": str(file.size)}
+    linked = {"X-Linked-Etag": tag, "X-Linked-Size": str(file.size)} if file.lfs else {}
     return {"X-Repo-Commit": commit.sha, "ETag": tag, **linked}
 
 

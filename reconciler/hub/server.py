@@ -18,6 +18,7 @@ from reconciler.hub.wire import Call, Gate, Origin, Response, read_call, send
 from reconciler.hub.world import World
 
 HOST = "127.0.0.1"
+_PATIENCE = 5.0  # seconds for a connection to end
 
 
 class Request(NamedTuple):
@@ -82,7 +83,7 @@ class Hub(World):
         """Bytes per second and connection that the CDN sends at most."""
         self._ports: dict[Origin, int] = {"hub": port, "cdn": cdn_port}
         self._listeners: list[socket.socket] = []
-        self._connections: set[socket.socket] = set()
+        self._connections: dict[socket.socket, threading.Thread] = {}
         self._faults, self._log, self._gate = Faults(), Log(), Gate()
 
     def start(self) -> Hub:
@@ -97,12 +98,14 @@ class Hub(World):
         self._gate.close()
         listeners, self._listeners = self._listeners, []
         with self._lock:
-            connections = list(self._connections)
+            connections = dict(self._connections)
         for each in (*listeners, *connections):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
         for listener in listeners:
             listener.close()
+        for thread in connections.values():
+            thread.join(_PATIENCE)
 
     def __enter__(self) -> Hub:
         return self.start()
@@ -188,7 +191,7 @@ class Hub(World):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         gate = self._gate
         with self._lock:
-            self._connections.add(connection)
+            self._connections[connection] = threading.current_thread()
         reader: BinaryIO = connection.makefile("rb", buffering=65536)  # type: ignore[assignment]
         try:
             while not gate.closing and (call := read_call(reader, origin)):
@@ -199,8 +202,8 @@ class Hub(World):
         except (OSError, ValueError):
             pass  # the other side left, or does not speak HTTP
         finally:
-            with self._lock:
-                self._connections.discard(connection)
             with contextlib.suppress(OSError):
                 reader.close()
                 connection.close()
+            with self._lock:
+                self._connections.pop(connection, None)

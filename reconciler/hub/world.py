@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from reconciler.hub.repos import Blob, Commit, File, Gated, Repository, commit_of, file_of, raw_file
 
@@ -33,6 +33,8 @@ class World:
         self.small_redirect = small_redirect
         self.url_ttl = url_ttl
         """How long a signed URL is good, in seconds."""
+        self.large_redirect = True
+        """False: large files too come from the hub's own origin, as from a mirror."""
         self.deny_gated = False
         """True: the token is good, but its owner has not been granted access to gated repositories."""
         self.page_size = 1000
@@ -62,7 +64,10 @@ class World:
         gated: Gated = False,
         license: str | None = "apache-2.0",  # noqa: A002 - the Hub's word
     ) -> str:
-        """Make the repository, or a new commit on `branch` with exactly these files; return the commit's sha."""
+        """Make the repository, or a new commit on `branch` with exactly these files; return the commit's sha.
+
+        `private`, `gated` and `license` are set to what this call says. Paths are served from where they are.
+        """
         listed = [file_of(path, content) for path, content in files.items()]
         return self.add_files(
             repo_id, listed, branch=branch, message=message, private=private, gated=gated, license=license
@@ -154,13 +159,13 @@ class World:
             "response-content-disposition": f"inline; filename*=UTF-8''{name}",
             "Expires": expires,
             "Policy": policy,
-            "Signature": self._sign(path, expires, policy),
+            "Signature": self._sign(unquote(path), expires, policy),
             "Key-Pair-Id": "K0LOOPBACK",
         }
         return f"{self.cdn_url}{path}?{urlencode(query)}"
 
     def is_signed(self, path: str, query: Mapping[str, str]) -> bool:
-        """Return whether `query` holds a signature of `path` (percent-encoded) that is good now."""
+        """Return whether `query` holds a signature of `path` (decoded) that is good now."""
         expires, signature = query.get("Expires", ""), query.get("Signature", "")
         right = hmac.compare_digest(signature.encode(), self._sign(path, expires, query.get("Policy", "")).encode())
         return right and int(expires) >= self.now() and signature not in self.revoked
