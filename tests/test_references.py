@@ -48,7 +48,8 @@ def test_every_form_of_a_source_is_taken_apart(source: str, reference: Reference
         "ollama:", "ollama:a/b/c/d", "ollama:../x", "ollama:m:", "ollama:m@sha256:0",
         "civitai:", "civitai:abc", "civitai:0", "civitai:1@latest", "civitai:1@", "civitai:1+x",
         "urn:air:sdxl:lora", "urn:air:sdxl:lora:openai:gpt", "urn:air:sdxl:lora:civitai:a@b",
-        "https:", "https://", "https://host", "https://host/", "https://host/dir/", "https://host/a\nb", "https://host/%00", "https://host/a b", "https://user:pw@host/x", "https://h:99999/x",
+        "https:", "https://", "https://host", "https://host/", "https://host/dir/", "https://host/a\nb", "https://host/%00", "https://host/a b",
+        "https://user:pw@host/x", "https://h:99999/x",
         "file:", "file:///", "file://elsewhere/x",
     ],
 )  # fmt: skip
