@@ -15,6 +15,7 @@ from reconciler.download.engine import WithAria2, WithHubClient, WithPool
 from reconciler.download.program import find_aria2c
 from reconciler.hub.server import Hub
 from reconciler.located import Located
+from reconciler.secrets import Secret
 from reconciler.state import Digest
 
 MIB = 1 << 20
@@ -82,7 +83,7 @@ def want(
     """One file of the hub's repository."""
     return Wanted(
         key=f"model: {path}", size=len(data), digest=digest or sha256(data), stage=stage,
-        locate=locate(hub, sha, path, token, calls), hub=HubFile(hub.url, REPO, sha, path, token),
+        locate=locate(hub, sha, path, token, calls), hub=HubFile(hub.url, REPO, sha, path, Secret(token) if token else None),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -19,6 +19,7 @@ from reconciler.state import Digest
 
 if TYPE_CHECKING:
     from reconciler.download.program import Aria2c
+    from reconciler.secrets import Secret
 
 __all__ = [
     "Arrived", "Downloader", "Failed", "HubFile", "Limits", "Located", "Phase", "Progress", "Wanted", "Watch",
@@ -32,13 +33,13 @@ Phase = Literal["waiting", "downloading", "verifying", "done", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """Where a file lies on a Hub, for huggingface_hub's own downloader; `token` is never shown."""
+    """Where a file lies on a Hub, for huggingface_hub's own downloader."""
 
     endpoint: str
     repository: str
     revision: str
     path: str
-    token: str = field(default="", repr=False)
+    token: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)

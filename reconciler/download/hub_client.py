@@ -80,7 +80,7 @@ def _once(wanted: Wanted, hub: HubFile, counter: type[Any]) -> Path:
         hub.path,
         revision=hub.revision,
         endpoint=hub.endpoint,
-        token=hub.token or False,
+        token=hub.token.reveal() if hub.token is not None else False,
         cache_dir=staged.beside(wanted, "_hub"),
         tqdm_class=counter,
     )

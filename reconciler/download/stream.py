@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.download import Arrived, Limits, Wanted, staged, verify
@@ -21,6 +23,7 @@ from reconciler.errors import (
     TransferError,
 )
 from reconciler.located import Located
+from reconciler.oserrors import telling
 
 BUFFER = 256 * 1024
 """Bytes of one read. A read that does not fill within `Limits.stall` counts as stalled: about 4 KiB/s by default."""
@@ -143,6 +146,9 @@ def _pull(partial: Partial, located: Located, line: Line, tools: Tools, buffer: 
     wanted = partial.wanted
     if tools.over.is_set():
         raise Stopped
+    if located.url.startswith("file:"):
+        _copy(partial, located.url, tools, buffer)
+        return
     answer = line.get(located.url, located.headers, partial.range())
     with line.reading(answer) as response:
         _agree(partial, answer)
@@ -162,6 +168,26 @@ def _pull(partial: Partial, located: Located, line: Line, tools: Tools, buffer: 
             if verify.disguise(head) is not None:
                 raise _WrongSize(verify.wrong_size(wanted, len(head), head))
             raise Reset("the connection ended before the file did")
+
+
+def _copy(partial: Partial, url: str, tools: Tools, buffer: memoryview) -> None:
+    """Read a file of this machine instead; nothing comes over the network."""
+    from urllib.parse import unquote, urlsplit
+
+    path = Path(unquote(urlsplit(url).path))
+    partial.restart()
+    with telling(str(path)), open(path, "rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size != partial.wanted.size:
+            size = os.fstat(file.fileno()).st_size
+            raise _WrongSize(verify.wrong_size(partial.wanted, size, file.read(verify.HEAD)))
+        while read := file.readinto(buffer):
+            if tools.over.is_set():
+                raise Stopped
+            partial.write(buffer[:read])
+            tools.teller.tell(partial.wanted, partial.position, 0, "downloading")
+    partial.received = 0
+    if partial.position != partial.wanted.size:
+        raise Reset("the file changed while it was read")
 
 
 def _agree(partial: Partial, answer: Answer) -> None:
