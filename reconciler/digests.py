@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -55,7 +56,7 @@ class Digests:
     """The digests that we know. A context manager; the file behind it is opened when it is first needed.
 
     A cache that is damaged is set aside (`.damaged` behind its name) and begun anew; one that cannot be opened or
-    written is done without. Both stand in `warnings`. Nothing here raises for them, nor for a file.
+    written is done without. Both stand in `warnings`. Nothing here raises for them, nor for a file. Threads may share it.
     """
 
     def __init__(self, path: Path | None = None, *, clock: Callable[[], int] = time.time_ns) -> None:
@@ -63,6 +64,7 @@ class Digests:
         self._clock = clock
         self._learned: dict[Key, dict[Algorithm, Digest]] = {}
         self._opened: DigestStore | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Digests:
         return self
@@ -146,11 +148,12 @@ class Digests:
             return False
 
     def _store(self) -> DigestStore:
-        if self._opened is None:
-            from reconciler.digeststore import DigestStore  # sqlite3: only for a plan that looks something up
+        with self._lock:
+            if self._opened is None:
+                from reconciler.digeststore import DigestStore  # sqlite3: only for a plan that looks something up
 
-            self._opened = DigestStore(self.path)
-        return self._opened
+                self._opened = DigestStore(self.path)
+            return self._opened
 
 
 def default_path() -> Path:

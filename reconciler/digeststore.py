@@ -8,6 +8,7 @@ The key is text because inodes and times may be unsigned 64-bit numbers, which a
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,8 @@ class DigestStore:
         self.warnings: list[str] = []
         self._waiting: list[tuple[str, str | None, str | None]] = []
         self._link: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+        """Transactions of two threads on one connection would run into each other."""
         self._guarded(self._connect, None)
 
     def read(self, keys: Sequence[Key]) -> Iterator[tuple[Key, tuple[str, ...]]]:
@@ -89,7 +92,8 @@ class DigestStore:
     def _guarded(self, act: Callable[[], T], otherwise: T) -> T:
         """Do something with the file; where that fails, set it aside or go on without it."""
         try:
-            return act()
+            with self._lock:
+                return act()
         except (sqlite3.Error, OSError) as error:
             self._drop()
             # The plain class stands for "not a database" and "malformed"; its subclasses for everything else.

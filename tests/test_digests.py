@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -321,6 +322,20 @@ def test_two_runs_share_one_cache(world: Path, cache: Path) -> None:
         second.compute([ask(two)])
         assert first.known([seen(two)])
         assert second.known([seen(one)])
+
+
+def test_threads_share_one_cache_and_lose_nothing(world: Path, cache: Path) -> None:
+    paths = [write(world / f"f{n}", b"%d" % n) for n in range(64)]
+
+    def use(path: Path) -> bool:
+        digests.compute([ask(path)])
+        return bool(digests.known([seen(path)]))
+
+    with Digests(cache) as digests, ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(use, paths))
+        assert digests.warnings == ()
+    with Digests(cache) as digests:
+        assert len(digests.known(map(seen, paths))) == 64
 
 
 def test_the_cache_lies_where_the_desktop_keeps_caches(monkeypatch: pytest.MonkeyPatch, world: Path) -> None:
