@@ -56,7 +56,8 @@ class Digests:
     """The digests that we know. A context manager; the file behind it is opened when it is first needed.
 
     A cache that is damaged is set aside (`.damaged` behind its name) and begun anew; one that cannot be opened or
-    written is done without. Both stand in `warnings`. Nothing here raises for them, nor for a file. Threads may share it.
+    written is done without. Both stand in `warnings`. Nothing here raises for them, nor for a file.
+    Threads may share it.
     """
 
     def __init__(self, path: Path | None = None, *, clock: Callable[[], int] = time.time_ns) -> None:

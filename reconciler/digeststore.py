@@ -55,7 +55,8 @@ class DigestStore:
     def write(self, key: Key, digests: Iterable[Digest]) -> None:
         """Keep digests to be written at the next `save`; digests of other algorithms stay as they are."""
         by_algorithm: dict[str, str] = {digest.partition(":")[0]: digest for digest in digests}
-        self._waiting.append((_text(key), by_algorithm.get("sha256"), by_algorithm.get("git-sha1")))
+        with self._lock:
+            self._waiting.append((_text(key), by_algorithm.get("sha256"), by_algorithm.get("git-sha1")))
 
     def delete(self, keys: Iterable[Key]) -> None:
         """Remove keys at once."""
@@ -64,7 +65,8 @@ class DigestStore:
 
     def save(self) -> None:
         """Write what is waiting, in one transaction."""
-        rows, self._waiting = self._waiting, []
+        with self._lock:
+            rows, self._waiting = self._waiting, []
         if rows:
             self._guarded(lambda: self._many(_WRITE, rows), None)
 
