@@ -195,8 +195,12 @@ def _told_digest(headers: Mapping[str, str]) -> Digest | None:
 
 def _peek(url: str, source: str, world: World) -> None:
     """Look at the first bytes, where the size alone cannot tell a page or a pointer from weights."""
-    with _body(url, source, world) as (_, chunks):
-        _judge(next(chunks, b""), redact(source))
+    from reconciler.sources import wire
+
+    headers = {"Range": f"bytes=0-{_PEEK - 1}"}
+    answer = wire.send("GET", url, world, headers, limit=_PEEK, public=not _is_trusted(url, world))
+    _accept(answer, source)
+    _judge(answer.body, redact(source))
 
 
 def _read(url: str, source: str, size: int | None, world: World) -> tuple[Digest, int]:

@@ -183,29 +183,42 @@ def _follow(hunt: _Hunt) -> Located:
 def _confirm(hunt: _Hunt, answer: Answer) -> str:
     """Return the ETag of an answer of the Hub; raise SourceError when it speaks of other bytes than the locked ones.
 
-    Only X-Linked-Etag is the digest of the bytes; a CDN's ETag may look like one and is none.
+    Only X-Linked-Etag is the sha256 of the bytes; a CDN's ETag may look like one and is none. The Hub's own ETag of a
+    small file is its git digest.
     """
     artifact = hunt.artifact
     if answer.headers["x-repo-commit"] != hunt.revision:
         found = inert(answer.headers["x-repo-commit"])[:60]
         raise SourceError(f"the Hub answers for commit {found} instead of {hunt.revision}", where=hunt.where)
-    etag = answer.headers.get("x-linked-etag", "").removeprefix("W/").strip('"')
     algorithm, _, digest = artifact.digest.partition(":")
+    etag = _etag(answer, "x-linked-etag")
+    if not etag and algorithm == "git-sha1":
+        etag = _etag(answer, "etag")
     comparable = len(etag) == len(digest) and all(letter in "0123456789abcdef" for letter in etag)
     size = answer.headers.get("x-linked-size", "")
     if (comparable and etag != digest) or (size.isdecimal() and int(size) != artifact.size):
-        now = f"{algorithm}:{etag}" if comparable else inert(etag)[:80]
-        raise SourceError(
-            f"upstream has changed the bytes of a locked file: locked {artifact.digest} ({artifact.size} bytes), "
-            f"now {now} ({size or '?'} bytes)",
-            where=hunt.where,
-            hint="a commit must never change; take the new bytes only on purpose, with `reconciler lock --upgrade`",
-        )
-    return etag or answer.headers.get("etag", "").removeprefix("W/").strip('"')
+        raise _changed(hunt, f"{algorithm}:{etag}" if comparable else inert(etag)[:80], size)
+    return etag or _etag(answer, "etag")
+
+
+def _etag(answer: Answer, name: str) -> str:
+    return answer.headers.get(name, "").removeprefix("W/").strip('"')
+
+
+def _changed(hunt: _Hunt, digest: str, size: str) -> SourceError:
+    artifact = hunt.artifact
+    return SourceError(
+        f"upstream has changed the bytes of a locked file: locked {artifact.digest} ({artifact.size} bytes), "
+        f"now {digest} ({size or '?'} bytes)",
+        where=hunt.where,
+        hint="a commit must never change; take the new bytes only on purpose, with `reconciler lock --upgrade`",
+    )
 
 
 def _here(hunt: _Hunt, answer: Answer, etag: str) -> Located:
-    kind = answer.headers.get("content-type", "")
+    kind, size = answer.headers.get("content-type", ""), answer.headers.get("content-length", "")
+    if size.isdecimal() and int(size) != hunt.artifact.size and "content-encoding" not in answer.headers:
+        raise _changed(hunt, inert(etag)[:80], size)
     if kind.startswith("text/html") and not hunt.artifact.path.endswith((".html", ".htm")):
         raise SourceError("the Hub sends a web page instead of the file", where=hunt.where, hint="log in, or try later")
     headers: Mapping[str, str] = hunt.headers_for(answer.url)

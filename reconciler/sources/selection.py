@@ -70,9 +70,8 @@ def select(files: Sequence[Artifact], request: Request) -> tuple[Artifact, ...]:
     Raise NotFoundError for each pattern that means nothing, with what it may have meant, and SourceError when two
     chosen files would be one where names ignore case.
     """
-    patterns = request.files
-    problems = [_nothing(pattern, files, request) for pattern in patterns if not _any(pattern, files)]
     chosen = tuple(file for file in files if is_selected(file.path, request))
+    problems = [_nothing(pattern, files, request) for pattern in request.files if not _any(pattern, chosen)]
     if not problems and not chosen:
         what = "leaves nothing after exclude" if files else "holds no files"
         problems.append(Problem(request.source, f"the source {what}", "look at files and exclude of this variant"))
@@ -137,6 +136,8 @@ def _with_hand_digest(file: Artifact, request: Request, count: int) -> Artifact:
 
 
 def _artifact(entry: Entry) -> Artifact | None:
+    if not isinstance(entry.path, str):
+        raise ValueError("its path is no text")
     check_relative(entry.path)
     if entry.kind == "directory":
         return None
@@ -172,19 +173,24 @@ def _any(pattern: str, files: Iterable[Artifact]) -> bool:
 
 
 def _nothing(pattern: str, files: Sequence[Artifact], request: Request) -> Problem:
+    if _any(pattern, files):
+        summary = f"every file that matches {_quoted(pattern)} is left out"
+        return Problem(request.source, summary, "drop the pattern, or change exclude")
     names = [file.path for file in files if not _is_unasked(file.path)]
     return Problem(request.source, f"no file matches {_quoted(pattern)}", _near(pattern, names))
 
 
 def _near(pattern: str, names: Sequence[str]) -> str:
-    quants = dict.fromkeys(found.group(1) for name in names for found in [_QUANT.search(name)] if found)
-    if len(quants) > 1 and (_QUANT.search(pattern.replace("*", " ")) or pattern.endswith(".gguf")):
-        return f"there are: {_listed(sorted(quants))}"
     plain = re.sub(r"[*?\[\]]+", "", pattern)
     bases = {name.rsplit("/", 1)[-1]: name for name in names}
-    near = get_close_matches(plain, list(bases)[:2000], n=3, cutoff=0.6)
+    near = [inert(bases[name]) for name in get_close_matches(plain, list(bases)[:2000], n=3, cutoff=0.6)]
+    if near and plain == pattern:
+        return f"did you mean {' or '.join(near)}?"
+    quants = {found.group(1) for name in names for found in [_QUANT.search(name)] if found}
+    if len(quants) > 1 and (_QUANT.search(pattern.replace("*", " ")) or pattern.endswith(".gguf")):
+        return f"there are: {_listed(sorted(quants))}"
     if near:
-        return f"did you mean {' or '.join(inert(bases[name]) for name in near)}?"
+        return f"did you mean {' or '.join(near)}?"
     return f"there are: {_listed(names)}" if names else "the repository is empty"
 
 

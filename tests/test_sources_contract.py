@@ -1,0 +1,124 @@
+"""What holds for every source of the table."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+from sources_kit import a_world, ask
+
+from reconciler import sources
+from reconciler.errors import SourceError
+from reconciler.hub.server import Hub
+from reconciler.state import parse_digest
+
+WEIGHTS = b"GGUF" + b"w" * 3000
+BADLY_SHAPED = {"hf": "hf:only-a-name", "https": "https://host/", "http": "http://host/", "file": "file:relative"}
+
+
+@pytest.fixture
+def hub():
+    with Hub() as running:
+        running.add("acme/tiny", {"model.gguf": WEIGHTS})
+        yield running
+
+
+@pytest.fixture(params=sorted(set(sources.SOURCES.values())))
+def asked(request, hub, world):
+    """A request to each source for the same one file."""
+    (world / "model.gguf").write_bytes(WEIGHTS)
+    references = {
+        "huggingface": "hf:acme/tiny",
+        "https": hub.serve("model.gguf", WEIGHTS),
+        "file": f"file:{world}/model.gguf",
+    }
+    return ask(references[request.param], insecure=True)
+
+
+@pytest.mark.parametrize("scheme", sorted(sources.SOURCES))
+def test_every_source_of_the_table_speaks_the_protocol(scheme):
+    module = sources.source_of(f"{scheme}:x")
+    for name, wanted in vars(sources.Source).items():
+        if name.startswith("_") or not inspect.isfunction(wanted):
+            continue
+        parameters = list(inspect.signature(wanted).parameters)[1:]
+        assert list(inspect.signature(getattr(module, name)).parameters) == parameters, name
+
+
+def test_what_is_resolved_is_whole_and_can_be_located(asked, hub):
+    world = a_world(hub).trusting(["127.0.0.1"])
+    pin = sources.resolve(asked, world)
+    assert pin.source == asked.source
+    assert [(file.path, file.size) for file in pin.files] == [("model.gguf", len(WEIGHTS))]
+    assert parse_digest(pin.files[0].digest)
+    assert sources.access(pin, world) is None
+    found = sources.locate(pin.source, pin.revision, pin.files[0], world)
+    assert found.url.partition(":")[0] in {"http", "file"}
+    assert found.size == len(WEIGHTS)
+
+
+def test_resolving_twice_gives_the_same_pin(asked, hub):
+    assert sources.resolve(asked, a_world(hub)) == sources.resolve(asked, a_world(hub))
+
+
+def test_the_current_revision_is_that_of_the_pin(asked, hub):
+    pin = sources.resolve(asked, a_world(hub))
+    assert sources.source_of(asked.source).current(asked, a_world(hub)) == pin.revision
+
+
+def test_a_locked_size_that_is_another_now_is_an_error(asked, hub):
+    world = a_world(hub).trusting(["127.0.0.1"])
+    pin = sources.resolve(asked, world)
+    with pytest.raises(SourceError):
+        sources.locate(pin.source, pin.revision, pin.files[0]._replace(size=1), world)
+
+
+@pytest.mark.parametrize("scheme", sorted(sources.SOURCES))
+def test_a_bad_shape_is_a_value_error_for_check_and_a_source_error_for_the_rest(scheme, hub):
+    bad = BADLY_SHAPED[scheme]
+    with pytest.raises(ValueError, match=r"\w"):
+        sources.check(bad, insecure=True)
+    with pytest.raises(SourceError):
+        sources.resolve(ask(bad, insecure=True), a_world(hub))
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("reference", ["hf:owner/repo", "hf:owner/repo@refs/pr/1", "https://host/a.gguf", "file:/a/b"])
+def test_good_shapes_are_taken(reference):
+    sources.check(reference)
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("Qwen/Qwen3", "did you mean hf:Qwen/Qwen3"),
+        ("/mnt/models", "did you mean file:/mnt/models"),
+        ("hff:owner/repo", "did you mean hf:"),
+        ("ftp://host/x", "we know"),
+        ("http:x", "http|URL"),
+        ("", "we know"),
+        ("ollama:llama3.2", "cannot fetch from ollama: sources yet"),
+        ("civitai:1@2", "cannot fetch from civitai: sources yet"),
+        ("urn:air:sdxl:lora:civitai:1327644@1498986", "cannot fetch from urn: sources yet"),
+        ("hf:one-name", "hf:owner/repo"),
+        ("hf:datasets/owner/repo", "hf:owner/repo"),
+        ("hf:owner/repo.git", "hf:owner/repo"),
+        ("hf:owner/repo@", "branch, tag or commit"),
+        ("hf:owner/../x", "hf:owner/repo"),
+    ],
+)
+def test_other_references_are_refused_with_what_was_meant(reference, says):
+    with pytest.raises(ValueError, match=says):
+        sources.check(reference)
+
+
+def test_the_table_is_light_to_import():
+    code = (
+        "import sys, reconciler.sources, reconciler.lockfile, reconciler.resolve as r;"
+        "reconciler.sources.check('hf:a/b'); reconciler.sources.check('https://a/b.gguf');"
+        "heavy = {'huggingface_hub', 'urllib3', 'pydantic', 'rich', 'deepdiff', 'httpx2', 'ruamel'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stderr == b""
