@@ -24,6 +24,9 @@
 
 Offsets and lengths are in bytes; a `half` is half of the body that was asked. Settings of every kind: `skip` (let so
 many matching calls pass first) and `method` ("GET": only those).
+
+A client with several connections may fetch a spoilt part again over another one and never notice (aria2c does); ask
+with `times=-1` for what must reach it.
 """
 
 from __future__ import annotations
