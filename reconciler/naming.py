@@ -17,6 +17,10 @@ _LETTERS = str.maketrans({"ø": "o", "đ": "d", "ð": "d", "ł": "l", "æ": "ae"
 MAX_NAME = 128
 """Characters in a name; what the manifest allows."""
 
+_MAX_LEVEL = 7  # four of them lengthen the digest
+_MAX_BYTES = 255  # of a file's name
+_FILLERS = "\u115f\u1160\u3164\uffa0"  # letters that show nothing
+
 _MAIN = frozenset({"", "main", "master", "head"})
 
 
@@ -55,11 +59,11 @@ def _tail(family: str, backend: str | None, format: str | None, quant: str | Non
 def _join(family: str, tail: Sequence[str]) -> str:
     """Join to a name that the manifest takes: long families are cut, and names that systems reserve are not used."""
     end = "".join(f"-{part}" for part in tail if part)
-    name = ((family or "model")[: MAX_NAME - len(end)] + end).rstrip("-.")
+    name = (_cut(family or "model", MAX_NAME - len(end), _MAX_BYTES - len(end.encode())) + end).rstrip("-.")
     try:
         return check_component(name)
     except ValueError:
-        return f"model-{name}"[:MAX_NAME].rstrip("-.")
+        return _cut(f"model-{name}", MAX_NAME, _MAX_BYTES)
 
 
 def family_of(source: str) -> str:
@@ -87,6 +91,8 @@ def family_of(source: str) -> str:
 def names(items: Sequence[Named]) -> Mapping[Hashable, str]:
     """Return a name for every key; two different keys never share one, whatever the order of `items`.
 
+    Keys are plain values (text, tuples of text): two that only look alike by `repr` raise ValueError.
+
     Those that would share a name are told apart by owner, then by branch, then by location, all of them alike; what
     still cannot be told apart gets a digest of its key.
     """
@@ -104,6 +110,8 @@ def names(items: Sequence[Named]) -> Mapping[Hashable, str]:
         for keys in crowded:
             for key in keys:
                 levels[key] += 1
+                if levels[key] > _MAX_LEVEL:
+                    raise ValueError(f"two keys that look alike: {key!r}")
 
 
 def _name_at(item: Named, level: int) -> str:
@@ -126,12 +134,19 @@ def _slug(text: str, keep: str = "") -> str:
         if not unicodedata.combining(mark) or not letters or not letters[-1].isascii():
             letters.append(mark)
     plain = unicodedata.normalize("NFC", unicodedata.normalize("NFC", "".join(letters)).casefold())
-    kept = "".join(letter if letter.isalnum() or letter in ".-" + keep else "-" for letter in plain)
+    kept = "".join(
+        letter if (letter.isalnum() and letter not in _FILLERS) or letter in ".-" + keep else "-" for letter in plain
+    )
     return re.sub(r"-{2,}", "-", kept).strip("-._")
 
 
 def _short(text: str | None, length: int, keep: str = "") -> str:
-    return _slug(text or "", keep)[:length].strip("-._")
+    return _cut(_slug(text or "", keep), length, length)
+
+
+def _cut(text: str, letters: int, size: int) -> str:
+    """Return the beginning of `text` that has at most so many letters and so many bytes of UTF-8."""
+    return text[:letters].encode()[:size].decode(errors="ignore").strip("-._")
 
 
 def _stands_in(part: str, words: Sequence[str]) -> bool:

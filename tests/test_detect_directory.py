@@ -112,6 +112,30 @@ def test_the_dtype_of_the_tensors_is_the_quant_of_plain_weights(world: Path, dty
     assert detect(world, {ST: plain(dtype), "config.json": {"torch_dtype": "float32"}}).quant == quant
 
 
+@pytest.mark.parametrize(
+    ("section", "tensors", "parameters"),
+    [
+        (
+            {"quant_method": "awq", "bits": 4},
+            {"q.qweight": ("I32", (8,)), "q.scales": ("F16", (5,)), "n": ("F16", (3,))},
+            67,
+        ),
+        ({"quant_method": "gptq", "bits": 8}, {"q.qweight": ("I32", (8,)), "q.g_idx": ("I32", (64,))}, 32),
+        (
+            {"quant_method": "mxfp4"},
+            {"e.gate_up_proj_blocks": ("U8", (16,)), "e.gate_up_proj_scales": ("U8", (1,))},
+            32,
+        ),
+        ({"quant_method": "hqq"}, {"W_q": ("U8", (16,))}, None),
+    ],
+)
+def test_packed_weights_are_counted_by_what_is_packed(
+    world: Path, section: dict[str, Any], tensors: dict[str, Any], parameters: int | None
+) -> None:
+    files = {ST: safetensors(tensors), "config.json": {"quantization_config": section}}
+    assert detect(world, files).parameters == parameters
+
+
 def test_a_name_that_promises_what_the_tensors_are_not_is_told(world: Path) -> None:
     found = detect(world, {ST: plain("F16")}, "Model-7B-AWQ")
     assert found.quant == "fp16"

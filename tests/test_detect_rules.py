@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reconciler.detect
@@ -216,6 +216,7 @@ _KEYS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(_KEYS, st.dictionaries(_KEYS, _ANY, max_size=4) | _ANY, max_size=5))
 def test_no_configuration_breaks_the_rules(config: dict[str, Any]) -> None:
     for answer in (quant_from_config(config), quant_from_quantize_config(config), precision_from_config(config)):
@@ -290,6 +291,7 @@ def test_each_quant_of_a_repository_is_a_group_and_shards_stay_together() -> Non
     }
 
 
+@settings(deadline=None)
 @given(
     st.permutations(["a-Q8_0.gguf", "b-Q4_K_M.gguf", "c-Q4_K_M.gguf", "x-00002-of-00003.gguf", "x-00003-of-00003.gguf"])
 )

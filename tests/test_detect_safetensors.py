@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from detect_kit import plain, safetensors, with_header
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.detect.malformed import MalformedHeader
@@ -147,12 +147,14 @@ def check_harmless(raw: bytes) -> None:
         assert read(raw).parameters >= 0
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
     check_harmless(raw)
     check_harmless(with_header(b"{" + raw))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_mutated_header_is_read_or_refused(data: st.DataObject) -> None:
     raw = bytearray(safetensors({"a.weight": ("F16", (2, 3)), "b": ("I32", (4,))}, {"format": "pt"}))
@@ -172,6 +174,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.text(max_size=10), st.fixed_dictionaries({"dtype": _JSON, "shape": _JSON, "data_offsets": _JSON}) | _JSON

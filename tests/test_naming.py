@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.naming import MAX_NAME, Named, family_of, names, variant_name
@@ -93,11 +93,30 @@ def test_equal_keys_are_one_thing() -> None:
 
 
 _WORDS = st.sampled_from(
-    ["", "m", "M", "m-7b", "a-m", "awq", "gguf", "main", "dev", "é", "e", "a_b", "a-b", "日本", "x" * 200]
+    [
+        "",
+        "m",
+        "M",
+        "m-7b",
+        "a-m",
+        "awq",
+        "gguf",
+        "main",
+        "dev",
+        "é",
+        "e",
+        "a_b",
+        "a-b",
+        "日本",
+        "\u115f",
+        "日" * 120,
+        "x" * 200,
+    ]
 )
 _NAMED = st.builds(Named, st.integers(0, 50) | st.text(max_size=3), *(_WORDS | st.text(max_size=12) for _ in range(7)))
 
 
+@settings(deadline=None)
 @given(st.lists(_NAMED, max_size=12), st.randoms())
 def test_different_things_never_share_a_name_in_whatever_order(items: list[Named], random: object) -> None:
     items = list({item.key: item for item in items}.values())
@@ -109,6 +128,7 @@ def test_different_things_never_share_a_name_in_whatever_order(items: list[Named
     assert made == names(shuffled)
 
 
+@settings(deadline=None)
 @given(st.lists(_NAMED, max_size=6))
 def test_every_name_is_one_that_the_manifest_takes(items: list[Named]) -> None:
     from reconciler.declared import check_name
@@ -118,6 +138,7 @@ def test_every_name_is_one_that_the_manifest_takes(items: list[Named]) -> None:
         assert len(name) <= MAX_NAME
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(), st.text(), st.text())
 def test_a_name_of_its_own_parts_stays_in_form(family: str, backend: str, form: str, quant: str) -> None:
     from reconciler.declared import check_name

@@ -77,13 +77,14 @@ def detect_directory(root: Path, paths: Sequence[str]) -> Detected:
     first = main[min(main)] if main else None
     # Only an index of names is needed; the first files of a sharded model hold enough of them.
     names = [name for header in list(tensors.values())[:4] for name in header.names]
+    quant = decide_quant(root.name, safe, ggufs, tensors, configs, notes)
     architecture = (first.architecture if first else "") or _architecture(config)
     return _finish(
         notes,
         root.name,
         safe,
         missing,
-        quant=decide_quant(root.name, safe, ggufs, tensors, configs, notes),
+        quant=quant,
         kind=rules.kind_of(
             safe,
             config,
@@ -92,7 +93,7 @@ def detect_directory(root: Path, paths: Sequence[str]) -> Detected:
             general_type=first.kind if first else "",
             tensors=names,
         ),
-        parameters=count_parameters(main, tensors, notes),
+        parameters=count_parameters(main, tensors, quant or rules.quant_from_name(root.name), notes),
         architecture=architecture or None,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -15,6 +16,9 @@ _PLAIN = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 _SMALL = {
     "F8_E4M3": "fp8", "F8_E5M2": "fp8", "F8_E4M3FNUZ": "fp8", "F8_E5M2FNUZ": "fp8", "I8": "int8", "F4": "fp4",
 }  # fmt: skip
+
+_CONTAINERS = {"I32": 32, "U32": 32, "U8": 8}
+"""dtypes that quantisers pack several weights into, and their bits."""
 
 
 @dataclass(slots=True)
@@ -167,17 +171,28 @@ def parameters_from_names(source: str, paths: Sequence[str]) -> int | None:
 
 
 def count_parameters(
-    ggufs: Mapping[str, GgufHeader], tensors: Mapping[str, SafetensorsHeader], notes: Notes
+    ggufs: Mapping[str, GgufHeader], tensors: Mapping[str, SafetensorsHeader], quant: str | None, notes: Notes
 ) -> int | None:
-    """Add up the elements of one model's tensors; None when packed weights make the sum meaningless."""
+    """Add up the parameters of one model's tensors; None when `quant` does not tell how weights are packed."""
     if ggufs:
         groups = rules.shards_of(ggufs)
         files = groups[0].present if groups and len(ggufs) == len(groups[0].present) else (min(ggufs),)
         return sum(ggufs[path].parameters for path in files) or None
-    packed = {"I32", "U8", "U32", "I8"}
-    if not tensors or any(set(header.weights) & packed for header in tensors.values()):
-        return None
-    total = sum(header.parameters for header in tensors.values())
+    bits = _bits_of(quant)
+    total = 0
+    for header in tensors.values():
+        for dtype, count in header.weights.items():
+            if dtype in _CONTAINERS and bits is None:
+                return None
+            total += count * _CONTAINERS[dtype] // bits if bits and dtype in _CONTAINERS else count
     if total:
         notes.evidence.add(f"tensors: {total} parameters")
     return total or None
+
+
+def _bits_of(quant: str | None) -> int | None:
+    """Return how many bits a packed weight takes: `awq` and the FP4 kinds four, otherwise what the quant says."""
+    if quant in ("awq", "mxfp4", "nvfp4"):
+        return 4
+    found = re.search(r"(?:int|w|fp|mlx-|bitsandbytes-)([2-8])", quant or "")
+    return int(found[1]) if found else None
