@@ -93,7 +93,7 @@ def survey(
     _check_selection(loaded, located, selection)
     wanted = tuple(d for d in desires.variants if _selected(selection, d.address))
     undecided = tuple(u for u in desires.undecided if _selected(selection, Address(u.variant, u.location or "?")))
-    contents = replace(located, known=_recalled(located, wanted, means.digests))
+    contents = replace(located, known=recalled(located, wanted, means.digests))
     whole = not (selection.target or selection.exclude)
     scope = _scope(desires.variants, desires.undecided, selection)
     world = World(wanted, contents, undecided, scope=scope, whole=whole)
@@ -156,7 +156,7 @@ def roots_of(loaded: Loaded, ours: Iterable[Record], registry: Registry) -> tupl
     return (*declared, *more.values())
 
 
-def _recalled(contents: Contents, wanted: Sequence[Desired], digests: Digests) -> Known:
+def recalled(contents: Contents, wanted: Sequence[Desired], digests: Digests) -> Known:
     """Ask the cache about the files that the plan speaks of; about every file when bytes must be searched for."""
     paths: list[tuple[str, str]] = [(d.address.location, p.path) for d in wanted for p in d.layout.files]
     paths += [(held.location, placed.path) for held in contents.ours for placed in held.record.files]

@@ -1,6 +1,57 @@
-"""stub"""
+"""`reconciler forget`: stop managing a variant and leave its files where they are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli import session
+from reconciler.cli.applying import ask, hold
+from reconciler.errors import InputError
 
 
-def command() -> int:
-    """x"""
+def command(
+    words: Annotated[
+        list[str], typer.Argument(metavar="[MANIFEST] VARIANT", help="The manifest, then VARIANT or VARIANT@LOCATION.")
+    ],
+    yes: session.Yes = False,
+    json: session.Json = False,
+) -> int:
+    """Drop the record of a variant; its files stay, and are nobody's from then on.
+
+    A variant that is still declared is adopted again by the next apply.
+
+    \b
+    Examples:
+      reconciler forget llama-3.2-3b-instruct-lmstudio-gguf-q4_k_m
+      reconciler forget workstation.yaml old-model@lmstudio --yes
+    """
+    from reconciler.inert import suggest
+    from reconciler.manifest import load
+    from reconciler.registry import records, save, with_records
+    from reconciler.render.lines import counted
+    from reconciler.render.lines import name as shown
+
+    if len(words) > 2:
+        raise InputError(
+            f"unexpected {words[2]!r}", hint="one variant at a time: `reconciler forget [MANIFEST] VARIANT`"
+        )
+    name = words[-1]
+    loaded = load(words[0] if len(words) == 2 else None)
+    with session.means(loaded, offline=True) as means, hold(loaded, means) as held:
+        ours = [record for record in records(held.registry) if record.manifest == loaded.identity]
+        found = [record for record in ours if name in (record.address.variant, str(record.address))]
+        if not found:
+            near = suggest(name, [record.address.variant for record in ours])
+            hint = f"did you mean {near}?" if near else "`reconciler list` shows what is managed"
+            raise InputError(f"no managed variant {name!r}", where=str(loaded.registry), hint=hint)
+        if not yes:
+            ask(f"Forget {', '.join(str(record.address) for record in found)}? The files stay.")
+        save(with_records(held.registry, (), [(record.manifest, record.address) for record in found]))
+    files = sum(len(record.files) for record in found)
+    if json:
+        session.say_json({"forgotten": [str(record.address) for record in found], "files_left": files})
+    else:
+        session.say(f"Forgot {shown(str(r.address))}; {counted(len(r.files), 'file')} left in place." for r in found)
     return 0

@@ -1,6 +1,130 @@
-"""stub"""
+"""`reconciler lock`: write down exactly which bytes the manifest means, without touching the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reconciler.cli import session
+from reconciler.errors import InputError, SourceError
+
+if TYPE_CHECKING:
+    from reconciler.manifest import Loaded
+    from reconciler.resolve import Moved, Resolution
+    from reconciler.sources import World
+    from reconciler.state import Pin
 
 
-def command() -> int:
-    """x"""
+def command(
+    manifest: session.Manifest = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="With --upgrade: only these.")] = None,
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="Move to what upstream has now.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 2 when upstream has moved.")] = False,
+    json: session.Json = False,
+    offline: session.Offline = False,
+) -> int:
+    """Resolve what the lock lacks: revisions, files, sizes and digests.
+
+    What is locked stays as it is, however upstream moves, until --upgrade.
+
+    \b
+    Examples:
+      reconciler lock
+      reconciler lock --check
+      reconciler lock --upgrade
+      reconciler lock workstation.yaml --upgrade qwen2.5-vl-7b-instruct-vllm-awq
+    """
+    from reconciler import lockfile
+    from reconciler.manifest import load
+
+    if upgrade and check:
+        raise InputError("--upgrade and --check exclude each other", hint="--check looks, --upgrade moves")
+    manifest, wanted = _split(manifest, list(names or ()), upgrade)
+    loaded = load(manifest)
+    path = lockfile.path_for(loaded.path)
+    lock = lockfile.read(path)
+    world = session.upstream(loaded, offline=offline)
+    if check:
+        return _check(loaded, lock, world, json)
+    from reconciler import resolve
+
+    resolution = resolve.upgrade(loaded, lock, world, wanted) if upgrade else resolve.complete(loaded, lock, world)
+    old = dict(lock.pins) if lock else {}
+    gone = sorted(old.keys() - loaded.manifest.variants.keys())
+    undecided = {name: old[name] for name in resolution.problems if name in old}
+    lockfile.write(path, lockfile.Lock(pins={**undecided, **resolution.pins}))
+    _tell(path, old, resolution, gone, json)
+    if resolution.problems:
+        raise SourceError(resolution.problems.values())
     return 0
+
+
+def _split(manifest: str | None, names: list[str], upgrade: bool) -> tuple[str | None, list[str]]:
+    """Tell a manifest from the first of the names: `lock --upgrade NAME` uses the default manifest."""
+    if manifest is None or Path(manifest).exists() or manifest.endswith((".yaml", ".yml")):
+        if names and not upgrade:
+            raise InputError(f"unexpected {names[0]!r}", hint="names go with --upgrade")
+        return manifest, names
+    return (None, [manifest, *names]) if upgrade else (manifest, names)
+
+
+def _check(loaded: Loaded, lock: Any, world: World, json: bool) -> int:
+    from reconciler import resolve
+    from reconciler.inert import human_bytes
+    from reconciler.render.lines import name
+
+    moved = resolve.check(loaded, lock, world)
+    if json:
+        session.say_json({"moved": [_moved(entry) for entry in moved]})
+    elif not moved:
+        session.say(["The lock is what upstream has."])
+    else:
+        session.say(
+            f"{name(entry.variant)}: {_short(entry.from_revision)} -> {_short(entry.to_revision)}, "
+            f"{len(entry.files)} changed {'file' if len(entry.files) == 1 else 'files'} ({human_bytes(entry.bytes)})"
+            for entry in moved
+        )
+        session.say(["", "`reconciler lock --upgrade [NAME]...` moves to it."])
+    return 2 if moved else 0
+
+
+def _moved(entry: Moved) -> Mapping[str, Any]:
+    return {
+        "variant": entry.variant, "from": entry.from_revision, "to": entry.to_revision,
+        "bytes": entry.bytes, "files": list(entry.files),
+    }  # fmt: skip
+
+
+def _tell(path: Path, old: Mapping[str, Pin], resolution: Resolution, gone: Sequence[str], json: bool) -> None:
+    changed = sorted(resolution.resolved)
+    if json:
+        session.say_json({
+            "lock": str(path), "changed": changed, "dropped": list(gone), "entries": len(resolution.pins),
+            "problems": [problem._asdict() for problem in resolution.problems.values()],
+        })  # fmt: skip
+        return
+    session.say(_lines(old, resolution, changed, gone))
+    done = f"{len(changed)} changed" if changed or gone else "nothing changed"
+    session.say([f"{path}: {len(resolution.pins)} {'entry' if len(resolution.pins) == 1 else 'entries'}, {done}."])
+
+
+def _lines(
+    old: Mapping[str, Pin], resolution: Resolution, changed: Iterable[str], gone: Iterable[str]
+) -> Iterable[str]:
+    from reconciler.inert import human_bytes
+    from reconciler.render.lines import name
+
+    for variant in changed:
+        pin = resolution.resolved[variant]
+        size = human_bytes(sum(file.size for file in pin.files))
+        before = f"{_short(old[variant].revision)} -> " if variant in old else ""
+        yield f"{'~' if variant in old else '+'} {name(variant)}  {before}{_short(pin.revision)}  {size}"
+    for variant in gone:
+        yield f"- {name(variant)}  not declared any more"
+
+
+def _short(revision: str | None) -> str:
+    return revision[:7] if revision else "-"
