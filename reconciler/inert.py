@@ -85,6 +85,7 @@ def human_seconds(s: float) -> str:
 def suggest(word: str, words: Iterable[str]) -> str | None:
     """Return the name among `words` that `word` was probably meant to be, or None."""
     from difflib import get_close_matches
+    from heapq import nlargest
 
     folded: dict[str, str] = {}
     for other in words:
@@ -95,10 +96,14 @@ def suggest(word: str, words: Iterable[str]) -> str | None:
     # difflib compares every pair of letters: among thousands of names only those of like length and ends are tried.
     near: Iterable[str] = folded
     if len(folded) > 200:
-        near = [o for o in folded if abs(len(o) - len(wanted)) <= 3 and (o[:3] == wanted[:3] or o[-3:] == wanted[-3:])]
-        near = near[:500]
+        like = [other for other in folded if abs(len(other) - len(wanted)) <= 3]
+        near = nlargest(100, like, key=lambda other: _shared(wanted, other) + _shared(wanted[::-1], other[::-1]))
     found = get_close_matches(wanted, near, n=1, cutoff=0.7)
     return folded[found[0]] if found else None
+
+
+def _shared(one: str, other: str) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 _LOOKALIKES = str.maketrans(

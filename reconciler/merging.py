@@ -13,6 +13,8 @@ SECTIONS = ("locations", "variants", "roles", "policy")
 _AS_NUMBERS = frozenset({"version", "policy", "metadata"})
 """Below these keys a number is a number; everywhere else a manifest holds text."""
 
+_PLACES = frozenset({"root", "registry"})
+
 
 class Merged(NamedTuple):
     """The united value, what was wrong in uniting, and which document holds what (for more documents than one)."""
@@ -90,7 +92,10 @@ def _written(value: Any, document: Document, loc: tuple[str | int, ...]) -> Any:
     kind = type(value)
     if kind is dict:
         for key, inner in value.items():
-            if type(inner) is not str and inner is not None and key not in _AS_NUMBERS:
+            if inner is None:
+                # `~` is YAML's null; whoever writes `root: ~` means the home directory, and is told about it.
+                value[key] = "~" if key in _PLACES and document.text((*loc, key)) == "~" else None
+            elif type(inner) is not str and key not in _AS_NUMBERS:
                 value[key] = _written(inner, document, (*loc, key))
     elif kind is list:
         for index, inner in enumerate(value):

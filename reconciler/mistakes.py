@@ -71,6 +71,8 @@ def sound_part(value: dict[str, Any], wrong: Iterable[Loc]) -> dict[str, Any]:
             part[key] = dict(said) if isinstance(said, dict) else list(said) if isinstance(said, list) else said
     for loc in wrong:
         section = part.get(str(loc[0]))
+        if loc == ("version",):
+            continue
         if len(loc) == 1 or loc[0] == "policy":
             part.pop(str(loc[0]), None)
         elif isinstance(section, dict):
@@ -95,7 +97,7 @@ def _problem(found: ErrorDetails, merged: Merged) -> Problem:
         return Problem(where, f"`{'version: 1' if loc == ('version',) else name}` is missing", hint)
     if kind == "value_error":
         summary, hint = _parted(str(found["ctx"]["error"]))
-        own = not loc or loc[-1] == "[key]" or _model_of(loc) is not None or loc[-1] == "version"
+        own = (len(loc) < 3 and _model_of(loc) is not None) or loc[-1] in {"[key]", "version"}
         return Problem(where, summary if own else f"`{name}`: {summary}", hint)
     if kind == "literal_error":
         return _not_of_these(found, where, name)

@@ -15,7 +15,7 @@ MAX_COMPONENT = 255
 MAX_PATH = 1024
 """Bytes of UTF-8 in a whole relative path; macOS takes 1024, Linux 4096."""
 
-_FORBIDDEN = re.compile(r'[:<>|?*"\\]')
+_FORBIDDEN = re.compile(r'[/:<>|?*"\\]')
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ ]*(?:\..*)?", re.IGNORECASE)
 _ORDINARY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*(?:\.[A-Za-z0-9_+-]+)*")
 """A component of which only length and reserved names are left to check."""
@@ -129,16 +129,18 @@ def _check_whose(path: str, parts: list[str], home: str) -> None:
 def _check_characters(text: str, *, forbidden: bool = True) -> None:
     if not text.isascii() or not text.isprintable():
         for character in text:
-            if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"} or _is_blank(character):
+            if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} or _is_blank(character):
                 raise ValueError(f"the invisible or control character U+{ord(character):04X} in `{_shown(text)}`")
         if not unicodedata.is_normalized("NFC", text):
             raise ValueError(f"`{_shown(text)}` is not in Unicode's composed form (NFC)")
     if forbidden and (found := _FORBIDDEN.search(text)):
-        raise ValueError(f"`{found.group()}` in `{_shown(text)}`, which Windows does not take in a name")
+        raise ValueError(f"`{found.group()}` in `{_shown(text)}`, which some system does not take in a name")
 
 
 def _is_blank(character: str) -> bool:
-    return character in "\u034f\u115f\u1160\u3164\uffa0" or 0xE0000 <= ord(character) <= 0xE0FFF
+    code = ord(character)
+    nothing = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF  # Unicode's non-characters
+    return nothing or character in "\u034f\u115f\u1160\u3164\uffa0" or 0xE0000 <= code <= 0xE0FFF
 
 
 def _shown(text: str) -> str:

@@ -132,7 +132,13 @@ def _decode(data: bytes, name: str) -> str:
             f"the control character U+{ord(found.group()[0]):04X}", where=_spot(text, found.start(), name),
             hint="remove it; lines end with LF or CR LF, a byte order mark stands only at the start",
         )  # fmt: skip
+    if text.count("\n") + text.count(",") > MAX_EVENTS:
+        raise _too_many(name)  # every line or comma begins something, if only a comment: no need to parse
     return text
+
+
+def _too_many(name: str) -> ManifestError:
+    return ManifestError(f"more than {MAX_EVENTS:,} keys and values", where=name, hint="split the manifest")
 
 
 def _spot(text: str, offset: int, name: str) -> str:
@@ -211,7 +217,7 @@ def _construct(events: Iterator[Any], name: str, problems: list[Problem]) -> tup
     for event in events:
         count += 1
         if count > MAX_EVENTS:
-            raise ManifestError(f"more than {MAX_EVENTS:,} keys and values", where=name, hint="split the manifest")
+            raise _too_many(name)
         kind = type(event)
         start = event.start_mark
         mark = start.line * _LINE + start.column
