@@ -99,24 +99,32 @@ def mismatch(pin: Pin, request: Request) -> str | None:
     return _hand_mismatch(own, request)
 
 
-def complete(loaded: Loaded, lock: Lock | None, world: World, *, locked: bool = False) -> Resolution:
+def complete(
+    loaded: Loaded, lock: Lock | None, world: World, *, locked: bool = False, relist: bool = False
+) -> Resolution:
     """Return pins for the whole manifest: the lock's where they fit, upstream's where it lacks one.
 
     A variant that cannot be resolved has a problem, and the others go on. An outdated entry whose source is the same
     stays at its locked commit: a branch that moved never changes what is locked. With `locked`, raise LockfileError
     naming every variant that the lock lacks or has otherwise, and ask nobody. What the lock has beyond the manifest
-    does no harm, and is not among the pins.
+    does no harm, and is not among the pins. With `relist`, the Hub is asked again what the globs mean at the locked
+    commits, so that a glob that became wider shows; `resolved` then holds what differs.
     """
     asked = requests(loaded)
     known = lock.pins if lock is not None else {}
-    kept = {
-        each.variant: known[each.variant] for each in asked if each.variant in known and fits(known[each.variant], each)
-    }
+    kept = {name: known[name] for name, each in _by_name(asked) if name in known and fits(known[name], each)}
     lacking = [each for each in asked if each.variant not in kept]
     if locked and lacking:
         raise LockfileError(_lacking(lacking, known))
-    resolved, problems = _resolve_all([_held(each, known.get(each.variant)) for each in lacking], known, world)
+    if relist and not world.offline:
+        lacking += [each for each in asked if each.variant in kept and sources.scheme_of(each.source) == "hf"]
+    found, problems = _resolve_all([_held(each, known.get(each.variant)) for each in lacking], known, world)
+    resolved = {name: pin for name, pin in found.items() if kept.get(name) != pin}
     return Resolution(_sorted({**kept, **resolved}), resolved, problems)
+
+
+def _by_name(asked: Iterable[Request]) -> Iterable[tuple[str, Request]]:
+    return ((each.variant, each) for each in asked)
 
 
 def upgrade(loaded: Loaded, lock: Lock | None, world: World, names: Iterable[str] = ()) -> Resolution:

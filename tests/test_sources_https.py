@@ -225,3 +225,12 @@ def test_globs_of_the_variant_must_mean_the_file(hub):
 def test_digests_are_digests(hub):
     pin = sources.resolve(ask(hub.serve("m.gguf", WEIGHTS)), web(hub))
     assert pin.files[0].digest == Digest(f"sha256:{SHA256}")
+
+
+def test_a_proxy_of_the_environment_is_used_except_for_hosts_that_go_without(hub, monkeypatch):
+    monkeypatch.setenv("http_proxy", hub.cdn_url)
+    wire.send("HEAD", "http://weights.example/m.gguf", a_world(hub))
+    assert [request.path for request in hub.requests] == ["http://weights.example/m.gguf"]
+    hub.reset_log()
+    wire.send("HEAD", f"{hub.url}/m.gguf", a_world(hub))
+    assert [(request.origin, request.path) for request in hub.requests] == [("hub", "/m.gguf")]
