@@ -13,7 +13,7 @@ from reconciler.stores import store_of
 
 
 class Waiting(NamedTuple):
-    """A file in a location's trash. `frees` are the bytes that its removal gives back: 0 while another name has them."""
+    """A file in a location's trash. `frees`: bytes that its removal gives back, 0 while another name has them."""
 
     location: ObservedLocation
     entry: Trashed

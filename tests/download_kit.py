@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import random
-import sys
 import urllib.parse
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,6 +18,8 @@ from reconciler.secrets import Secret
 from reconciler.state import Digest
 
 MIB = 1 << 20
+BIG_ENOUGH = 2 * MIB
+"""A size that the small limits below already call large."""
 TOKEN = "hf_CANARY0123456789"
 REPO = "acme/model"
 
@@ -81,10 +82,9 @@ def want(
     calls: list[str] | None = None,
 ) -> Wanted:  # fmt: skip
     """One file of the hub's repository."""
-    return Wanted(
-        key=f"model: {path}", size=len(data), digest=digest or sha256(data), stage=stage,
-        locate=locate(hub, sha, path, token, calls), hub=HubFile(hub.url, REPO, sha, path, Secret(token) if token else None),
-    )  # fmt: skip
+    there = HubFile(hub.url, REPO, sha, path, Secret(token) if token else None)
+    find = locate(hub, sha, path, token, calls)
+    return Wanted(f"model: {path}", len(data), digest or sha256(data), stage, find, there)
 
 
 def plain(url: str, data: bytes, stage: Path, *, shareable: bool = True, key: str = "file") -> Wanted:
@@ -108,6 +108,3 @@ def failed(result: Arrived | Failed) -> Failed:
 
 def names(stage: Path) -> list[str]:
     return sorted(path.name for path in stage.iterdir())
-
-
-PYTHON = sys.executable

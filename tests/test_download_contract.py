@@ -1,8 +1,9 @@
-"""Every engine keeps the same promises: right bytes under the staged name or a clear error, whatever the server does."""
+"""Every engine keeps the same promises: right bytes under the staged name or a clear error, whatever servers do."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import subprocess
 import urllib.request
@@ -285,9 +286,8 @@ def test_a_source_that_refuses_is_that_files_error_alone(hub: Hub, own: Download
 
 
 def _children() -> list[str]:
-    listing = subprocess.run(
-        ["ps", "-o", "args=", "--ppid", str(__import__("os").getpid())], capture_output=True, text=True
-    )
+    command = ["ps", "-o", "args=", "--ppid", str(os.getpid())]
+    listing = subprocess.run(command, capture_output=True, text=True, check=False)
     return [line for line in listing.stdout.splitlines() if "aria2c" in line]
 
 

@@ -206,7 +206,5 @@ def _hub_file(work: Work, step: Step, row: FileRow) -> HubFile | None:
     reference = parse(source)
     if reference.scheme != "hf" or revision is None:
         return None
-    token = work.tools.sources.token
-    return HubFile(
-        work.tools.sources.endpoint, reference.repository, revision, row.artifact, token.reveal() if token else ""
-    )
+    upstream = work.tools.sources
+    return HubFile(upstream.endpoint, reference.repository, revision, row.artifact, upstream.token)

@@ -19,7 +19,7 @@ from typing import Any
 
 import aria2p
 
-from reconciler.download import Arrived, Failed, Limits, Wanted, staged, verify
+from reconciler.download import Arrived, Failed, Limits, Wanted, exitcodes, staged, verify
 from reconciler.download.daemon import Daemon, running
 from reconciler.download.look import Found, WrongSize, look
 from reconciler.download.pool import Emit, Pool
@@ -29,23 +29,15 @@ from reconciler.download.retry import TRANSIENT, renewal
 from reconciler.download.stream import Refused, Stopped, Tools, bring, refusal
 from reconciler.download.transfer import State, Transfer
 from reconciler.download.wire import Lines, Reset, origin
-from reconciler.errors import DiskError, Problem, ReconcilerError, TransferError
+from reconciler.errors import ReconcilerError, TransferError
 from reconciler.state import Digest
 
 _KEYS = ["gid", "status", "completedLength", "errorCode", "errorMessage", "bitfield", "pieceLength"]
 _TICK, _QUICK = 0.1, 0.01
 _LOOKERS = 8
+_HUGE = 50_000_000_000
 _LAUNCHES = 5
 """How often a daemon that died is started again without a byte of progress."""
-
-_DISK = {"9": "the disk is full", "14": "a file could not be renamed", "15": "the partial file could not be opened",
-         "16": "the file could not be created", "17": "the disk reports an input/output error",
-         "18": "the stage could not be created"}  # fmt: skip
-"""aria2c's exit codes that are the disk's fault: https://aria2.github.io/manual/en/html/aria2c.html#exit-status"""
-
-_WORDS = {"1": "the transfer failed", "2": "no answer in time", "3": "not found", "5": "too slow",
-          "6": "the network failed", "8": "the server does not resume", "19": "the host name is not known",
-          "22": "the server refused", "24": "the server refused", "29": "the server is overloaded"}  # fmt: skip
 
 Event = tuple[Transfer, Any]
 
@@ -164,6 +156,8 @@ class Mover(threading.Thread):
         try:
             if transfer.state is State.FINDING and not transfer.settled:
                 transfer.settled = True
+                if staged.payload(wanted).exists():
+                    self._tools.teller.tell(wanted, 0, 0, "verifying")
                 there = staged.settle(wanted)
                 if there is not None:
                     self._inbox.put((transfer, Arrived(wanted, there, 0, time.monotonic() - transfer.begun)))
@@ -281,6 +275,8 @@ class Mover(threading.Thread):
             options = {"dir": str(wanted.stage.resolve()), "out": wanted.name}
             if transfer.wrong:  # wrong bytes came over many connections: ask once over one
                 options |= {"split": "1", "max-connection-per-server": "1"}
+            if wanted.size > _HUGE:
+                options["use-head"] = "true"  # a first request without a range is refused for files of this size
             gid = daemon.client.add_uri([found.url], options)
             transfer.added(gid, Prefix(wanted, self._hashers, functools.partial(self._tell, transfer)), there or 0)
             transfer.renew_at = renewal(found.expires, time.time())
@@ -328,19 +324,15 @@ class Mover(threading.Thread):
 
     def _ended_badly(self, transfer: Transfer, code: str, *, broken_off: bool) -> None:
         wanted = transfer.wanted
-        if broken_off:
-            self._again(transfer, TransferError(Problem(wanted.key, "no byte came for too long", "run the same again")))
-        elif code in _DISK and not staged.is_overgrown(wanted):
-            where, need = str(wanted.stage), wanted.size - transfer.completed
-            self._fail(transfer, DiskError(Problem(where, f"{_DISK[code]} ({need:,} bytes were missing)", _FREE)))
-        else:
-            # Not a byte came: what was to be resumed may be the cause. Without a control file nothing can be resumed.
-            if not transfer.came or staged.is_overgrown(wanted) or not staged.beside(wanted, ".aria2").exists():
-                staged.drop(wanted)
-            words = _WORDS.get(code, f"aria2c ended with code {code}")
-            self._again(
-                transfer, TransferError(Problem(wanted.key, words, "run the same again; partial files are kept"))
-            )
+        overgrown = staged.is_overgrown(wanted)
+        if exitcodes.is_of_disk(code) and not overgrown and not broken_off:
+            self._fail(transfer, exitcodes.disk_trouble(code, wanted, transfer.remaining))
+            return
+        # Not a byte came: what was to be resumed may be the cause. Without a control file nothing can be resumed.
+        resumable = staged.beside(wanted, ".aria2").exists() and not overgrown
+        if not resumable or not (transfer.came or broken_off):
+            staged.drop(wanted)
+        self._again(transfer, exitcodes.trouble(exitcodes.STALLED if broken_off else code, wanted))
 
     def _break_off(self, daemon: Daemon, transfer: Transfer) -> None:
         """Stop a transfer that stands still; it is taken up again once aria2c has let go of the file."""
@@ -357,6 +349,7 @@ class Mover(threading.Thread):
         transfer.forget_prefix()
         pause = transfer.budget.wait(time.monotonic(), asked, counts=counts)
         if pause is not None:
+            self._tools.teller.tell(transfer.wanted, transfer.completed, transfer.received, "waiting")
             transfer.wait_until(time.monotonic() + pause)
         elif transfer.state in (State.ADDED, State.BREAKING):
             self._hand_over(transfer)
@@ -384,9 +377,6 @@ class Mover(threading.Thread):
         if isinstance(result, Arrived):
             self._tools.teller.tell(transfer.wanted, transfer.wanted.size, transfer.received, "done")
         self._emit(result)
-
-
-_FREE = "free some space or look at the disk, then run the same again; partial files are kept"
 
 
 def connections(limits: Limits, files: int) -> int:

@@ -100,6 +100,12 @@ class Prefix:
         except OSError as error:
             outcome = disk_error(error, str(staged.payload(self._wanted)))
         self._close()
+        with self._lock:
+            if not self._whole:  # it could not be read yet: begin again with what is offered next
+                self._hasher = verify.start(self._wanted.digest, self._wanted.size)
+                self._hashed = self._flushed = 0
+                self._running = False
+                return
         if not self._dropped:
             self._told(outcome)
 

@@ -16,13 +16,14 @@ import shutil
 import stat
 import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from reconciler.download import Wanted
 from reconciler.download.verify import matches
 from reconciler.errors import DiskError
 from reconciler.oserrors import telling
 
+_LONGEST = 1 << 20
 _BLOCK = 16 * 1024
 """What one bit of a piece under way stands for, in a control file."""
 
@@ -123,16 +124,20 @@ def read_control(control: Path) -> Control | None:
         piece, total, _uploaded, length = struct.unpack(order + "IQQI", file.read(24))
         if not piece or length != (-(-total // piece) + 7) // 8:
             return None
-        done = _ones(file.read(length)) * piece
+        done = _ones(file, length) * piece
         (under_way,) = struct.unpack(order + "I", file.read(4))
         for _ in range(min(under_way, 1024)):
             _index, _length, blocks = struct.unpack(order + "III", file.read(12))
-            done += _ones(file.read(min(blocks, 1 << 16))) * _BLOCK
+            done += _ones(file, blocks) * _BLOCK
         return Control(total, min(done, total))
     return None
 
 
-def _ones(bits: bytes) -> int:
+def _ones(file: BinaryIO, length: int) -> int:
+    """Return how many bits are set in the next `length` bytes; raise struct.error when they are not there."""
+    bits = file.read(min(length, _LONGEST))
+    if len(bits) != length:
+        raise struct.error("too short")
     return int.from_bytes(bits, "big").bit_count()
 
 
