@@ -161,7 +161,9 @@ def _read_all(root: Path, paths: Iterable[str], suffix: str, read: Any, notes: N
             with jsonbound.open_regular(root / path) as stream:
                 header = read(stream)
         except (MalformedHeader, OSError) as error:
-            notes.fail(path, f"malformed: {error}" if isinstance(error, MalformedHeader) else str(error.strerror))
+            notes.fail(
+                path, f"malformed: {error}" if isinstance(error, MalformedHeader) else error.strerror or str(error)
+            )
             continue
         headers[path] = header
         if not header.fits:
