@@ -17,6 +17,7 @@ from reconciler import jsontext
 from reconciler.errors import DiskError, LockfileError, Problem
 from reconciler.inert import inert
 from reconciler.paths import check_relative
+from reconciler.references import is_commit
 from reconciler.state import Artifact, Digest, Pin, Support, parse_digest
 
 VERSION = 1
@@ -194,13 +195,21 @@ def _pin(name: str, value: Any) -> Pin:
     if not isinstance(files, list):
         _wrong((*at, "files"), "expected files: a list")
     seen: set[str] = set()
+    artifacts = [_artifact(file, seen, (*at, "files", index)) for index, file in enumerate(files)]
     return Pin(
         source,
-        None if revision is None and "revision" not in value else _text(revision, (*at, "revision")),
-        tuple(_artifact(file, seen, (*at, "files", index)) for index, file in enumerate(files)),
-        None if license_ is None and "license" not in value else _text(license_, (*at, "license")),
+        _revision(revision, source, (*at, "revision")) if "revision" in value else None,
+        tuple(sorted(artifacts, key=lambda file: file.path)),
+        _text(license_, (*at, "license")) if "license" in value else None,
         _support(value["support"], (*at, "support")) if "support" in value else None,
     )
+
+
+def _revision(value: Any, source: str, at: jsontext.Path) -> str:
+    revision = _text(value, at)
+    if source.startswith("hf:") and not is_commit(revision):
+        _wrong(at, f"{_quoted(revision)} is no commit of 40 hexadecimal digits")
+    return revision
 
 
 def _artifact(value: Any, seen: set[str], at: jsontext.Path) -> Artifact:
@@ -238,7 +247,8 @@ def _artifact_with_more(value: dict[str, Any], artifact: Artifact, at: jsontext.
 def _support(value: Any, at: jsontext.Path) -> Support:
     if not isinstance(value, dict) or value.keys() != {"source", "revision"}:
         _wrong(at, "expected support: an object with source and revision")
-    return Support(_text(value["source"], (*at, "source")), _text(value["revision"], (*at, "revision")))
+    source = _text(value["source"], (*at, "source"))
+    return Support(source, _revision(value["revision"], source, (*at, "revision")))
 
 
 def _text(value: Any, at: jsontext.Path) -> str:

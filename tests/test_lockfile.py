@@ -64,6 +64,13 @@ def test_the_order_of_variants_and_files_does_not_matter_to_the_bytes():
     assert lockfile.dumps(Lock(1, {"web": WEB, "tiny": turned, "lent": LENT})) == TEXT
 
 
+def test_files_in_another_order_are_read_as_the_same_pin():
+    first, second = TEXT.splitlines()[5:7]
+    turned = TEXT.replace(f"{first}\n{second}", f"{second[:-3]},\n{first[:-1]}]}},")
+    assert turned != TEXT
+    assert lockfile.loads(turned, "x") == LOCK
+
+
 paths = st.from_regex(r"[a-z0-9é世]{1,8}(/[a-zA-Z0-9_.-]{1,8}[a-z])?", fullmatch=True)
 artifacts = st.builds(
     Artifact, paths, st.integers(0, 2**49), st.sampled_from([SHA1, SHA256]), st.booleans(), st.just("")
@@ -112,6 +119,8 @@ def test_names_that_would_fool_a_reviewer_are_escaped_and_others_stay_readable()
         ("model-Q4_K_M.gguf", "config.json", 7, "twice"),
         ('"tiny": {"source"', '"lent": {"source"', 5, "twice"),
         ('"license": "apache-2.0"', '"license": null', 5, "license"),
+        (f'"revision": "{COMMIT}", "license"', '"revision": "main", "license"', 5, "no commit"),
+        (f'"revision": "{COMMIT}"}}', '"revision": "../../x"}', 2, "no commit"),
         ('"license": "apache-2.0"', '"revision": "x"', 5, "twice"),
         ('"license": "apache-2.0"', '"licence": "x"', 5, "licence"),
         ('"url": "https://host/a.gguf"', '"url": "ftp://host/a.gguf"', 9, "url"),

@@ -123,6 +123,13 @@ def test_the_token_file_of_huggingface_hub_is_read_and_an_open_one_is_told(world
     assert len(warnings) == 1
 
 
+def test_a_token_that_would_travel_in_the_clear_is_told():
+    for endpoint, told in (("http://mirror.example", 1), ("http://127.0.0.1:8000", 0), ("https://mirror.example", 0)):
+        warnings: list[str] = []
+        World.from_environment({"HF_TOKEN": CANARY, "HF_ENDPOINT": endpoint}, warn=warnings.append)
+        assert ["unencrypted" in warning for warning in warnings] == [True] * told
+
+
 @pytest.mark.parametrize(
     "environ", [{"HF_ENDPOINT": "ftp://x"}, {"HF_ENDPOINT": "https://a:b@x"}, {"HF_TOKEN": "two words"}]
 )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -553,3 +555,20 @@ def test_the_commit_that_a_branch_means_now_is_one_question(hub):
     commit = hub.add("acme/tiny", TINY)
     assert huggingface.current(ask("hf:acme/tiny"), a_world(hub)) == commit
     assert len(hub.requests) == 1
+
+
+def test_the_first_questions_of_many_threads_do_not_disturb_each_other(hub):
+    for n in range(16):
+        hub.add(f"acme/r{n}", {"a.gguf": b"%d" % n})
+    hub.page_size = 1
+    code = (
+        "import sys, json; from concurrent.futures import ThreadPoolExecutor as Pool\n"
+        "from reconciler.sources import Request, World, resolve\n"
+        "world = World(sys.argv[1])\n"
+        "with Pool(16) as pool:\n"
+        "    print(sum(len(pin.files) for pin in pool.map(\n"
+        "        lambda n: resolve(Request('v', '', f'hf:acme/r{n}'), world), range(16))))\n"
+    )
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code, hub.url], capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == ("16\n", "")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
+from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 import huggingface_hub
@@ -62,6 +63,7 @@ class _Guard:
             raise SourceError("not asked", where=where)
 
 
+_INSTALLING = Lock()
 _GUARD: ContextVar[_Guard | None] = ContextVar("guard", default=None)
 
 
@@ -197,7 +199,8 @@ def _note_odd_entries(url: str, answer: Answer, guard: _Guard) -> None:
 
 @contextmanager
 def _guarded(repo: str, world: World) -> Iterator[_Guard]:
-    _install()
+    with _INSTALLING:  # to set a client closes the one before, which another thread may be using
+        _install()
     guard = _Guard(world, repo)
     token = _GUARD.set(guard)
     try:

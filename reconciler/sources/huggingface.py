@@ -145,7 +145,7 @@ class _Hunt:
     @property
     def url(self) -> str:
         path = quote(self.artifact.path, safe="/")
-        return f"{self.world.endpoint}/{quote(self.repo)}/resolve/{self.revision}/{path}"
+        return f"{self.world.endpoint}/{quote(self.repo)}/resolve/{quote(self.revision, safe='')}/{path}"
 
     @property
     def where(self) -> str:

@@ -83,7 +83,11 @@ class World:
         offline = any(
             environ.get(name, "").strip().lower() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
         )
-        return cls(endpoint, _token(environ, warn), offline, warn=warn)
+        token = _token(environ, warn)
+        host = urls.origin(endpoint)[1]
+        if token is not None and endpoint.startswith("http:") and not urls.is_private(host):
+            warn(f"HF_ENDPOINT: the token goes to {host} unencrypted; use https")
+        return cls(endpoint, token, offline, warn=warn)
 
     def trusting(self, hosts: Iterable[str]) -> World:
         """Return this world with more hosts allowed over plain http and at private addresses."""
