@@ -42,7 +42,7 @@ def hash_fd(
         if not stat.S_ISREG(before.st_mode):
             raise DiskError("not a regular file; it is not read", where=where)
         hasher = _start(algorithm, before.st_size)
-        count = _feed(hasher, fd, size_hint or before.st_size, tick)
+        count = _feed(hasher, fd, before.st_size, size_hint or before.st_size, tick)
         after = os.fstat(fd)
     if count != before.st_size or _differs(before, after):
         raise DiskError(_CHANGED, where=where, hint="close the program that writes it, then run the same again")
@@ -74,13 +74,14 @@ def _start(algorithm: Algorithm, size: int) -> _Hash:
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
-def _feed(hasher: _Hash, fd: int, size: int, tick: Callable[[int], None] | None) -> int:
+def _feed(hasher: _Hash, fd: int, size: int, hint: int, tick: Callable[[int], None] | None) -> int:
+    """Read to the end, or until there is more than there was: a file that keeps growing must not hold us for ever."""
     os.lseek(fd, 0, os.SEEK_SET)
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    buffer = memoryview(bytearray(max(_SMALLEST, min(_LARGEST, size))))
+    buffer = memoryview(bytearray(max(_SMALLEST, min(_LARGEST, hint))))
     total = 0
-    while read := os.readv(fd, [buffer]):
+    while total <= size and (read := os.readv(fd, [buffer])):
         hasher.update(buffer[:read])
         total += read
         if tick is not None:
