@@ -17,6 +17,8 @@ from reconciler.yamlread import MAX_PROBLEMS
 if TYPE_CHECKING:
     from reconciler.declared import Manifest, Route, Variant
 
+MAX_HINTS = 20
+
 Where = Callable[..., str]
 """Steps of a key path -> `file:line:column`."""
 
@@ -51,34 +53,35 @@ def cautions(manifest: Manifest, where: Where) -> Iterator[str]:
 
 
 def _unknown_names(manifest: Manifest, names: Names, where: Where) -> Iterator[Problem]:
-    # To look for the nearest of thousands of names takes its time: more than a screenful of hints helps nobody.
-    yield from islice(_unknown_references(manifest, names, where), MAX_PROBLEMS)
-
-
-def _unknown_references(manifest: Manifest, names: Names, where: Where) -> Iterator[Problem]:
-    for index, rule in enumerate(manifest.routes):
-        if rule.location not in names.locations:
-            yield _unknown("location", rule.location, names.locations, where("routes", index, "location"))
-    for name, variant in manifest.variants.items():
-        if variant.location is not None and variant.location not in names.locations:
-            yield _unknown("location", variant.location, names.locations, where("variants", name, "location"))
+    references = islice(_unknown_references(manifest, names), MAX_PROBLEMS)
+    for position, (kind, name, loc) in enumerate(references):
+        known = names.locations if kind == "location" else names.variants
+        # To look for the nearest of thousands of names takes its time: a screenful of hints is enough.
+        near = suggest(name, known) if position < MAX_HINTS else None
+        hint = f"did you mean `{near}`?" if near else f"declare it in `{kind}s`"
+        if near is None and 0 < len(known) <= 8:
+            hint += f", or use one of: {', '.join(sorted(known))}"
+        yield Problem(where(*loc), f"there is no {kind} `{inert(name)[:200]}`", inert(hint))
     for role, listed in manifest.roles.items():
         first: dict[str, int] = {}
         for index, name in enumerate(listed):
-            here = where("roles", role, index)
+            if first.setdefault(name, index) != index:
+                summary = f"the role `{role}` lists `{inert(name)[:200]}` twice; the first is at "
+                summary += where("roles", role, first[name])
+                yield Problem(where("roles", role, index), summary, "a place in the order of preference is given once")
+
+
+def _unknown_references(manifest: Manifest, names: Names) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
+    for index, rule in enumerate(manifest.routes):
+        if rule.location not in names.locations:
+            yield "location", rule.location, ("routes", index, "location")
+    for name, variant in manifest.variants.items():
+        if variant.location is not None and variant.location not in names.locations:
+            yield "location", variant.location, ("variants", name, "location")
+    for role, listed in manifest.roles.items():
+        for index, name in enumerate(listed):
             if name not in names.variants:
-                yield _unknown("variant", name, names.variants, here)
-            elif first.setdefault(name, index) != index:
-                summary = f"the role `{role}` lists `{name}` twice; the first is at {where('roles', role, first[name])}"
-                yield Problem(here, summary, "a place in the order of preference is given once")
-
-
-def _unknown(kind: str, name: str, names: frozenset[str], where: str) -> Problem:
-    near = suggest(name, names)
-    hint = f"did you mean `{near}`?" if near else f"declare it in `{kind}s`"
-    if near is None and 0 < len(names) <= 8:
-        hint += f", or use one of: {', '.join(sorted(names))}"
-    return Problem(where, f"there is no {kind} `{inert(name)[:200]}`", hint)
+                yield "variant", name, ("roles", role, index)
 
 
 def _nowhere(manifest: Manifest, names: Names, where: Where) -> Iterator[Problem]:

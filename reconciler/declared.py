@@ -28,6 +28,8 @@ STORES = ("huggingface", "lmstudio", "flat", "hf-cache")
 RESERVED_STORES = ("ollama", "comfyui")
 MAX_NAME = 128
 """Characters in the name of a variant, location or role."""
+MAX_PLACES = 256
+"""Locations, and routes: each variant may have to be held against every one."""
 DAY = 86_400
 
 _NAME = re.compile(r"[^\W_][\w.+()-]*")
@@ -323,9 +325,9 @@ class Manifest(_Declared):
     """The manifest's name; what it places is recorded as managed by that name. Without it, by the file's path."""
     registry: Root | None = Field(default=None, examples=["~/ai-models/registry"])
     """The directory of the record; without it `~/.local/share/reconciler/registry`."""
-    locations: dict[Name, Location] = Field(default_factory=dict)
+    locations: dict[Name, Location] = Field(default_factory=dict, max_length=MAX_PLACES)
     """Places on this machine, by name."""
-    routes: list[Route] = Field(default_factory=list)
+    routes: list[Route] = Field(default_factory=list, max_length=MAX_PLACES)
     """Where variants without `location` go; the first match wins."""
     variants: dict[Name, Variant] = Field(default_factory=dict)
     """What should be there, by name."""

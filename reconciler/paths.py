@@ -101,6 +101,9 @@ def check_root(text: str) -> str:
 def _check_root_text(text: str) -> None:
     if not text:
         raise ValueError("an empty path; expected an absolute path or one that starts with `~/`")
+    size = len(text.encode(errors="replace"))
+    if size > MAX_PATH or any(len(part.encode(errors="replace")) > MAX_COMPONENT for part in text.split("/")):
+        raise ValueError(f"a path too long: at most {MAX_COMPONENT} bytes a component, {MAX_PATH} in all")
     _check_characters(text, forbidden=False)
     if "\\" in text or _DRIVE.match(text):
         raise ValueError(f"`{_shown(text)}` is a Windows path; expected a posix one (in WSL, `D:\\x` is `/mnt/d/x`)")
@@ -110,8 +113,6 @@ def _check_root_text(text: str) -> None:
         raise ValueError(f"`{_shown(text)}` names another user's home; expected `~/…` or an absolute path")
     if text[0] not in "/~":
         raise ValueError(f"`{_shown(text)}` is relative; expected an absolute path or one that starts with `~/`")
-    if any(len(part.encode()) > MAX_COMPONENT for part in text.split("/")) or len(text.encode()) > MAX_PATH:
-        raise ValueError(f"a path too long: at most {MAX_COMPONENT} bytes a component, {MAX_PATH} in all")
 
 
 def _check_whose(path: str, parts: list[str], home: str) -> None:
