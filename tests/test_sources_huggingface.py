@@ -572,3 +572,14 @@ def test_the_first_questions_of_many_threads_do_not_disturb_each_other(hub):
     for _ in range(3):
         done = subprocess.run([sys.executable, "-c", code, hub.url], capture_output=True, text=True, check=False)
         assert (done.stdout, done.stderr) == ("16\n", "")
+
+
+def test_what_the_hub_wants_to_tell_people_is_a_warning_that_can_only_be_read(hub, capfd):
+    hub.add("acme/tiny", TINY)
+    heard = Heard()
+    words = {"X-HF-Warning": "Outdated; \u009b31m update now", "Content-Type": "application/json"}
+    hub.fault("answer", path="/tree/", headers=words, body=b"[]", origin="hub")
+    with pytest.raises(NotFoundError, match="holds no files"):
+        sources.resolve(ask("hf:acme/tiny"), a_world(hub, heard=heard))
+    assert ["update now" in warning and "\\x9b" in warning for warning in heard.warnings] == [True]
+    assert "update now" not in "".join(capfd.readouterr())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,7 +20,7 @@ from huggingface_hub.utils import httpx  # type: ignore[attr-defined,unused-igno
 
 from reconciler import __version__
 from reconciler.errors import NotFoundError, SourceError
-from reconciler.inert import suggest
+from reconciler.inert import inert, suggest
 from reconciler.secrets import redact
 from reconciler.sources import refusals, urls
 from reconciler.sources.patience import Answer, UnreachableError, persist
@@ -102,7 +102,10 @@ class _Client(httpx.Client):
             raise UnreachableError(f"no answer: {error or type(error).__name__}", passing=passing) from None
         except httpx.DecodingError:
             raise SourceError("the answer's compression is broken", where=str(request.url)) from None
-        dropped = {"content-encoding", "content-length", "transfer-encoding"}
+        for told in response.headers.get_list("x-hf-warning"):  # the library would print it as it stands
+            words = f"the Hub says: {inert(redact(told, [world.token]))[:300]}"
+            world.memory.once(("told", words), partial(world.warn, words))
+        dropped = {"content-encoding", "content-length", "transfer-encoding", "x-hf-warning"}
         headers = {key.lower(): value for key, value in response.headers.items() if key.lower() not in dropped}
         return Answer(str(request.url), response.status_code, headers, body)
 
@@ -147,9 +150,8 @@ def _about(repo: str, revision: str | None, world: World) -> About:
     if revision is not None and len(revision) == 40 and commit != revision:
         raise SourceError(f"the Hub answered with commit {commit} instead", where=where)
     if isinstance(name, str) and name != repo:
-        world.warn(
-            f"hf:{repo} is now called hf:{redact(name)[:200]}; change the manifest while the old name still leads there"
-        )
+        now = inert(redact(name))[:200]
+        world.warn(f"hf:{repo} is now called hf:{now}; change the manifest while the old name still leads there")
     return About(name if isinstance(name, str) else repo, commit, _license(info), bool(info.gated or info.private))
 
 
