@@ -184,11 +184,18 @@ def _syntax(error: Any, text: str, name: str) -> Problem:
     elif (found := _CONFLICT.search(text)) is not None:
         where = _spot(text, found.start(), name)
         return Problem(where, "not YAML: a conflict marker of git", "finish the merge")
+    elif "alias" in str(getattr(error, "context", "")):
+        problem, hint = "a `*` that is not quoted", 'quote a pattern: "*.gguf"'
+        mark = error.context_mark or mark
     elif "mapping values" in problem:
         hint = "quote a value that holds `: `"
     elif "incompatible" in problem:
         problem, hint = "another version of YAML", "leave the %YAML line out"
     return Problem(f"{name}:{mark.line + 1}:{mark.column + 1}", f"not YAML: {inert(problem)[:200]}", hint)
+
+
+_NODES = frozenset({"ScalarEvent", "MappingStartEvent", "SequenceStartEvent", "AliasEvent"})
+_ENDS = frozenset({"MappingEndEvent", "SequenceEndEvent"})
 
 
 class _Frame(NamedTuple):
@@ -203,54 +210,36 @@ class _Frame(NamedTuple):
 
 def _construct(events: Iterator[Any], name: str, problems: list[Problem]) -> tuple[Any, Any]:
     """Build values and positions from events; append what must not be there to `problems`."""
-    from yaml.events import (  # type: ignore[import-untyped]
-        MappingStartEvent,
-        ScalarEvent,
-        SequenceStartEvent,
-    )
-
     stack: list[_Frame] = []
-    frame = _Frame([], [], 0, None)
-    root = frame
+    root = frame = _Frame([], [], 0, None)
     key: tuple[str, int] | None = None
-    count = 0
-    for event in events:
-        count += 1
+    for count, event in enumerate(events):
         if count > MAX_EVENTS:
             raise _too_many(name)
-        kind = type(event)
-        start = event.start_mark
-        mark = start.line * _LINE + start.column
-        opens = kind is MappingStartEvent or kind is SequenceStartEvent
-        if kind is ScalarEvent or opens:
-            if event.tag is not None or event.anchor is not None:
-                _report(problems, _forbidden(event, _place(name, mark)))
-        elif not hasattr(event, "anchor"):
-            if kind.__name__ in {"MappingEndEvent", "SequenceEndEvent"}:
-                frame, key = stack.pop(), None
-            elif (found := _of_stream(event, name, mark, root)) is not None:
+        kind = type(event).__name__
+        mark = event.start_mark.line * _LINE + event.start_mark.column
+        if kind in _ENDS:
+            frame, key = stack.pop(), None
+            continue
+        if kind not in _NODES:
+            if (found := _of_stream(event, name, mark, root)) is not None:
                 raise ManifestError([*problems, found])
             continue
-        else:
-            _report(problems, Problem(_place(name, mark), "an alias (`*…`); a manifest has none", "write it out"))
+        _refuse_marks(event, kind, name, mark, problems)
         if frame.seen is not None and key is None:
-            key = _take_key(event, mark, frame, name, problems)
-            if opens:
-                # What stands below an impossible key is read, for its own mistakes, and dropped.
-                stack.append(frame)
-                frame, key = _opened(kind is MappingStartEvent, mark), None
-                _check_depth(stack, name, mark)
+            key = _take_key(event, mark, frame.seen, name, problems)
             continue
-        if opens:
-            inner = _opened(kind is MappingStartEvent, mark)
-            _put(frame, key, inner.value, _Node(key[1] if key else mark, inner.below))
-            stack.append(frame)
-            frame, key = inner, None
-            _check_depth(stack, name, mark)
-            continue
-        value, text = _scalar(event, name, mark, problems) if kind is ScalarEvent else (None, None)
         place = key[1] if key else mark
-        _put(frame, key, value, place if text is None else _Number(place, text))
+        if kind == "ScalarEvent":
+            value, text = _scalar(event, name, mark, problems)
+            _put(frame, key, value, place if text is None else _Number(place, text))
+        elif kind != "AliasEvent":
+            inner = _opened(kind == "MappingStartEvent", mark)
+            _put(frame, key, inner.value, _Node(place, inner.below))
+            stack.append(frame)
+            frame = inner
+            if len(stack) > MAX_DEPTH:
+                raise ManifestError(f"nested more than {MAX_DEPTH} deep", where=_place(name, mark))
         key = None
     return (root.value[0], root.below[0]) if root.value else (None, 0)
 
@@ -274,15 +263,18 @@ def _report(problems: list[Problem], problem: Problem) -> None:
         raise ManifestError([*problems, Problem("", f"and perhaps more; shown are the first {MAX_PROBLEMS}")])
 
 
-def _check_depth(stack: list[_Frame], name: str, mark: int) -> None:
-    if len(stack) > MAX_DEPTH:
-        raise ManifestError(f"nested more than {MAX_DEPTH} deep", where=_place(name, mark))
-
-
-def _forbidden(event: Any, where: str) -> Problem:
-    if event.tag is not None:
-        return Problem(where, f"the tag `{inert(str(event.tag))[:80]}`; a manifest has none", "leave it out")
-    return Problem(where, f"the anchor `&{inert(str(event.anchor))[:80]}`; a manifest has none", "leave it out")
+def _refuse_marks(event: Any, kind: str, name: str, mark: int, problems: list[Problem]) -> None:
+    """Report aliases, tags and anchors."""
+    if kind == "AliasEvent":
+        _report(
+            problems, Problem(_place(name, mark), "an alias (`*…`); a manifest has none", "quote it or write it out")
+        )
+    elif event.tag is not None:
+        what = f"the tag `{inert(str(event.tag))[:80]}`; a manifest has none"
+        _report(problems, Problem(_place(name, mark), what, "leave it out, or quote the text"))
+    elif event.anchor is not None:
+        what = f"the anchor `&{inert(str(event.anchor))[:80]}`; a manifest has none"
+        _report(problems, Problem(_place(name, mark), what, "leave it out, or quote the text"))
 
 
 def _of_stream(event: Any, name: str, mark: int, root: _Frame) -> Problem | None:
@@ -299,28 +291,23 @@ def _of_stream(event: Any, name: str, mark: int, root: _Frame) -> Problem | None
     return None
 
 
-def _take_key(event: Any, mark: int, frame: _Frame, name: str, problems: list[Problem]) -> tuple[str, int]:
-    """Return the key as text, unless it stands there already or can be none; then the value has nowhere to go."""
-    where = _place(name, mark)
+def _take_key(event: Any, mark: int, seen: dict[str, int], name: str, problems: list[Problem]) -> tuple[str, int]:
+    """Return the key as text, as it is written; report one that stands there already or can be none."""
     text = getattr(event, "value", None)
     if not isinstance(text, str):
-        _report(problems, Problem(where, "a key that is not plain text", "a key is a name"))
-        return "", mark
+        # What belongs to it has nowhere to go: there is no reading on.
+        raise ManifestError([*problems, Problem(_place(name, mark), "a key that is not plain text", "a key is a name")])
     if text == "<<" and event.implicit[0]:
-        _report(problems, Problem(where, "a merge key (`<<`); a manifest has none", "write the fields out"))
+        _report(problems, Problem(_place(name, mark), "a merge key (`<<`)", "write the fields out"))
     elif not text:
-        _report(problems, Problem(where, "an empty key", "a key is a name"))
+        _report(problems, Problem(_place(name, mark), "an empty key", "a key is a name"))
     elif "\0" in text or _unencodable(text):
-        _report(problems, Problem(where, "a key with NUL or half a character in it", "a key is a name"))
-    seen = frame.seen
-    assert seen is not None
+        _report(problems, Problem(_place(name, mark), "a key with NUL or half a character in it", "a key is a name"))
     normal = text if text.isascii() else unicodedata.normalize("NFKC", text)
     first = seen.setdefault(normal, mark)
     if first != mark:
-        _report(problems, Problem(
-            where, f"`{inert(text)[:200]}` stands here a second time; the first is at {_place(name, first)}",
-            "remove or rename one of them",
-        ))  # fmt: skip
+        what = f"`{inert(text)[:200]}` stands here a second time; the first is at {_place(name, first)}"
+        _report(problems, Problem(_place(name, mark), what, "remove or rename one of them"))
     return text, mark
 
 

@@ -135,6 +135,8 @@ def test_what_may_stand_before_a_document(prefix: bytes) -> None:
         ("a:\n\tb: 1\n", "m.yaml:2:1: not YAML: a tab where only spaces may indent (use spaces)"),
         ("a: b: c\n", "m.yaml:1:5: not YAML: mapping values"),
         ("a: [1,\n", "not YAML"),
+        ("a: [*Q4.gguf]\n", 'm.yaml:1:5: not YAML: a `*` that is not quoted (quote a pattern: "*.gguf")'),
+        ("a: *.gguf\n", "m.yaml:1:4: not YAML: a `*` that is not quoted"),
         ("a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> x\n", "m.yaml:2:1: not YAML: a conflict marker"),
         ("a: 1\x00\n", "m.yaml:1:5: the control character U+0000"),
         ("a: 1\n# \x1b[2K\n", "m.yaml:2:3: the control character U+001B"),
