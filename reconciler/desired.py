@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.detect import detect_names, is_pickle_name
+from reconciler.detect import is_pickle_name, told_by_names
 from reconciler.paths import collision_key
 from reconciler.references import parse as parse_reference
 from reconciler.state import Address, Attributes, Desired, Note, Pin, Undecided
@@ -82,10 +82,8 @@ def _place(
     name: str, variant: Variant, pin: Pin, loaded: Loaded, roles: tuple[tuple[str, int], ...]
 ) -> Desired | Undecided:
     manifest = loaded.manifest
-    detected = detect_names(pin.source, [artifact.path for artifact in pin.files])
-    location = variant.location or route(
-        manifest, variant, variant.format or detected.format, variant.quant or detected.quant
-    )
+    told, quant_told = told_by_names(pin.source, [artifact.path for artifact in pin.files])
+    location = variant.location or route(manifest, variant, variant.format or told, variant.quant or quant_told)
     if location is None:
         return Undecided(name, "", "no location is given and no route matches (add `location:` or a route)")
     address = Address(name, location)
@@ -103,9 +101,9 @@ def _place(
         roles=roles,
         metadata=variant.metadata,
     )
-    blocked = _pickles(pin, manifest.policy.pickle) or _claims(variant, detected.format, detected.quant)
+    blocked = _pickles(pin, manifest.policy.pickle) or _claims(variant, told, quant_told)
     where = loaded.where("variants", name)
-    return Desired(address, pin, layout, attributes, where, detected.format, detected.quant, blocked)
+    return Desired(address, pin, layout, attributes, where, told, quant_told, blocked)
 
 
 def route(manifest: Manifest, variant: Variant, format_: str | None, quant: str | None) -> str | None:

@@ -211,16 +211,24 @@ def settle(
         steps = guard(diff(world), world.held, world.locations, limits, selection)
         pins = {d.address: d.pin for d in world.desired}
         denied = dict(world.denied)
-        for step in steps:
-            if step.action is Action.DOWNLOAD and not step.blocked and step.address.variant not in denied:
-                why = access(pins[step.address])
-                if why:
-                    denied[step.address.variant] = why
+        fetching = [s.address for s in steps if s.action is Action.DOWNLOAD and not s.blocked]
+        denied.update(_denied({a.variant: pins[a] for a in fetching if a.variant not in denied}, access))
         stuck = frozenset(step.address for step in steps if step.blocked and step.after is not None) | world.stuck
         if denied == dict(world.denied) and not _counted_on(steps, stuck - world.stuck):
             break
         world = replace(world, denied=denied, stuck=stuck)
     return world, steps
+
+
+def _denied(pins: Mapping[str, Pin], access: Callable[[Pin], str | None]) -> dict[str, str]:
+    """Ask upstream for every variant at once; most answers are one round trip away."""
+    if not pins:
+        return {}
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(8, len(pins)), thread_name_prefix="access") as pool:
+        answers = zip(pins, pool.map(access, pins.values()), strict=True)
+        return {variant: why for variant, why in answers if why}
 
 
 def _counted_on(steps: Sequence[Step], blocked: frozenset[Address]) -> bool:

@@ -190,12 +190,12 @@ def _origin(step: Step, row: FileRow) -> tuple[str, str | None]:
 
 
 def _locator(work: Work, step: Step, row: FileRow) -> Callable[[], Located]:
-    from reconciler.sources import source_of
+    from reconciler import sources
 
     source, revision = _origin(step, row)
     assert row.digest is not None
     artifact = Artifact(row.artifact, row.size, row.digest, row.support, row.url)
-    return lambda: source_of(source).locate(source, revision, artifact, work.tools.sources)
+    return lambda: sources.locate(source, revision, artifact, work.tools.sources)
 
 
 def _hub_file(work: Work, step: Step, row: FileRow) -> HubFile | None:

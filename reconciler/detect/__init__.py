@@ -53,6 +53,11 @@ def detect_names(source: str, paths: Sequence[str]) -> Detected:
     return _finish(notes, source, paths, _note_shards(notes, paths), quant=None, kind=kind)
 
 
+def told_by_names(source: str, paths: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the (format, quant) that the names tell, and nothing else: quick enough for every plan. Pure."""
+    return rules.format_of(paths), quant_from_names(source, paths, Notes())
+
+
 def detect_directory(root: Path, paths: Sequence[str]) -> Detected:
     """Return what the files `paths` below `root` (posix, relative) are: headers, configuration, names.
 

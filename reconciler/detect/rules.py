@@ -37,9 +37,19 @@ class Shards(NamedTuple):
     missing: tuple[str, ...]
 
 
+def _base(path: str) -> str:
+    """The last component, lower case; a plan over ten thousand variants has no time for path objects."""
+    return path.rpartition("/")[2].lower()
+
+
+def _suffix(path: str) -> str:
+    stem, dot, suffix = _base(path).rpartition(".")
+    return dot + suffix if stem else ""
+
+
 def format_of(names: Iterable[str]) -> str | None:
     """Return `gguf` if any file is one, else `safetensors`, else None: what readers of the registry expect."""
-    suffixes = {PurePosixPath(name).suffix.lower() for name in names}
+    suffixes = {_suffix(name) for name in names}
     if ".gguf" in suffixes:
         return "gguf"
     return "safetensors" if ".safetensors" in suffixes else None
@@ -51,7 +61,7 @@ def container_of(names: Iterable[str]) -> str | None:
     found = format_of(paths)
     if found:
         return found
-    suffixes = {PurePosixPath(name).suffix.lower() for name in paths}
+    suffixes = {_suffix(name) for name in paths}
     for suffix, kind in ((".onnx", "onnx"), (".h5", "h5"), (".msgpack", "msgpack")):
         if suffix in suffixes:
             return kind
@@ -60,19 +70,19 @@ def container_of(names: Iterable[str]) -> str | None:
 
 def is_pickle_name(path: str) -> bool:
     """Whether a file with this name is commonly a pickle, which runs code when it is loaded."""
-    base = PurePosixPath(path).name.lower()
+    base = _base(path)
     return base.endswith(_PICKLE) and not _NOT_PICKLE.match(base)
 
 
 def is_active(path: str) -> bool:
     """Whether a file with this name is a program or a template that a server would run."""
-    base = PurePosixPath(path).name.lower()
+    base = _base(path)
     return base.endswith((".py", ".jinja", ".jinja2", ".j2")) or base in ("chat_template.json", "chat_template.txt")
 
 
 def is_unfinished(path: str) -> bool:
     """Whether a file with this name is what a broken-off download leaves."""
-    return PurePosixPath(path).name.lower().endswith(_UNFINISHED)
+    return _base(path).endswith(_UNFINISHED)
 
 
 def shards_of(names: Iterable[str]) -> tuple[Shards, ...]:

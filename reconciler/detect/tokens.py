@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -76,6 +77,7 @@ _WORDS: tuple[_Word, ...] = (
 )
 
 
+@lru_cache(maxsize=8192)
 def quant_from_name(name: str) -> str | None:
     """Return the quantisation that a file or directory name tells, in our spelling, or None.
 
