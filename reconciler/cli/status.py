@@ -1,6 +1,142 @@
-"""stub"""
+"""`reconciler status`: what has drifted since the last apply, and what the next one would do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reconciler.cli import session
+from reconciler.plan import Action, Plan, Selection, Step
+
+if TYPE_CHECKING:
+    from reconciler.drift import Row
+    from reconciler.verify import Finding
 
 
-def command() -> int:
-    """x"""
-    return 0
+def command(
+    manifest: session.Manifest = None,
+    json: session.Json = False,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit 2 when there is drift, or something to do.")
+    ] = False,
+    offline: session.Offline = False,
+) -> int:
+    """Show drift and what apply would do, one line a variant.
+
+    The first column compares what was recorded with what is there now: ok, modified, missing, unreadable, or `-` when
+    nothing is recorded. The second is what apply would do. Records that are no longer declared are listed too. Only
+    files whose size or time changed are read.
+
+    \b
+    Examples:
+      reconciler status
+      reconciler status workstation.yaml --offline
+      reconciler status --detailed-exitcode --json
+
+    \b
+    Exit codes: 0 shown; 1 error; 2 drift or changes (--detailed-exitcode).
+    """
+    from reconciler import drift
+    from reconciler.manifest import load
+    from reconciler.survey import survey
+    from reconciler.verify import verify
+
+    loaded = load(manifest)
+    with session.means(loaded, offline=offline) as means:
+        seen = survey(loaded, session.open_registry(loaded), means, Selection())
+        contents = seen.world.contents
+        records = [held.record for held in contents.ours]
+        checked = verify(records, contents.locations, means.digests, full=False, watch=means.watch)
+    rows = drift.rows(seen.plan, contents.ours, checked.findings)
+    if json:
+        session.say_json(_document(seen.plan, rows))
+    else:
+        _print(seen.plan, rows)
+    is_settled = seen.plan.is_empty and not any(row.has_drifted for row in rows)
+    return 2 if detailed_exitcode and not is_settled else 0
+
+
+def _print(plan: Plan, rows: Sequence[Row]) -> None:
+    from reconciler.render.lines import name
+    from reconciler.render.tables import table
+    from reconciler.render.text import lock_line, summary_line
+
+    for warning in plan.warnings:
+        session.tell(f"warning: {name(warning)}")
+    if rows:
+        cells = [(row.drift, _deed(row.step), row.address, _why(row)) for row in rows]
+        colour = session.colour(session.settings())
+        session.say(table(cells, ("drift", "apply", "variant", "why"), width=session.width(), colour=colour))
+        session.say(["", _drift_line(rows)])
+    if plan.resolved:
+        session.say([lock_line(plan)])
+    session.say([summary_line(plan)])
+
+
+def _deed(step: Step | None) -> str:
+    """Return what apply would do with a variant, in one word."""
+    if step is None:
+        return "-"
+    return "blocked" if step.blocked is not None else str(step.action)
+
+
+def _why(row: Row) -> str:
+    """Return the reason of the step, and the first thing that drifted."""
+    parts = []
+    step = row.step
+    if step is not None and step.blocked is not None:
+        parts.append(step.blocked)
+    elif step is not None and step.action is not Action.KEEP:
+        parts.append(step.reason)
+    if row.bad and row.drift != "unreadable":
+        more = f" and {len(row.bad) - 1} more" if len(row.bad) > 1 else ""
+        parts.append(f"{row.bad[0].path}{more}: {_told(row.bad[0])}")
+    elif row.bad and not parts:
+        parts.append(row.bad[0].why)
+    return "; ".join(parts)
+
+
+def _told(finding: Finding) -> str:
+    """Return what became of a file, without the digests, which are long."""
+    return "holds other bytes" if finding.found is not None else finding.why
+
+
+def _drift_line(rows: Sequence[Row]) -> str:
+    from reconciler import drift
+
+    words = {"ok": "as recorded", "-": "not recorded"}
+    counted = [f"{count} {words.get(kind, kind)}" for kind, count in drift.counts(rows).items() if count]
+    return f"Drift: {', '.join(counted)}."
+
+
+def _document(plan: Plan, rows: Sequence[Row]) -> dict[str, Any]:
+    from reconciler import drift
+
+    return {
+        "manifest": {"path": plan.manifest_path, "name": plan.manifest_name},
+        "registry": {"path": plan.registry_path, "serial": plan.registry_serial},
+        "variants": list(_variants(rows)),
+        "drift": {"not-recorded" if kind == "-" else kind: count for kind, count in drift.counts(rows).items()},
+        "plan": plan.summary._asdict(),
+        "unlocked": sorted(plan.resolved),
+        "warnings": list(plan.warnings),
+    }
+
+
+def _variants(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        step = row.step
+        yield {
+            "address": str(row.address),
+            "drift": None if row.drift == "-" else row.drift,
+            "files": [
+                {"path": bad.path, "verdict": bad.verdict, "expected": bad.expected, "found": bad.found, "why": bad.why}
+                for bad in row.bad
+            ],
+            "action": str(step.action) if step else None,
+            "reason": step.reason if step else None,
+            "blocked": step.blocked if step else None,
+            "bytes": step.bytes._asdict() if step else None,
+        }
