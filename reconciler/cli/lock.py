@@ -51,7 +51,10 @@ def command(
         return _check(loaded, lock, world, json)
     from reconciler import resolve
 
-    resolution = resolve.upgrade(loaded, lock, world, wanted) if upgrade else resolve.complete(loaded, lock, world, relist=True)
+    if upgrade:
+        resolution = resolve.upgrade(loaded, lock, world, wanted)
+    else:
+        resolution = resolve.complete(loaded, lock, world, relist=True)
     old = dict(lock.pins) if lock else {}
     gone = sorted(old.keys() - loaded.manifest.variants.keys())
     undecided = {name: old[name] for name in resolution.problems if name in old}
