@@ -63,4 +63,7 @@ def record(variant: str = "m", *, location: str = "disk", manifest: str = "ws", 
     )
     artifacts = tuple(Artifact(file.artifact, file.size, file.digest) for file in placed)
     pin = Pin(f"hf:own/{variant}", "c" * 40, artifacts)
-    return Record(Address(variant, location), manifest, pin, f"own/{variant}", placed, (), (), Attributes(**said), 1)
+    return Record(
+        address=Address(variant, location), manifest=manifest, root="/srv/models", pin=pin, home=f"own/{variant}",
+        files=placed, links=(), notes=(), attributes=Attributes(**said), generation=1,
+    )  # fmt: skip
