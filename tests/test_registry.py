@@ -29,7 +29,8 @@ from reconciler.state import Address, Artifact, Attributes, Digest, Link, Note, 
 
 DISK = {"disk": LocationId("/srv/models", "id-1")}
 STYLES: list[dict[str, Any]] = [
-    {}, {"ensure_ascii": True}, {"indent": 4}, {"indent": "\t"}, {"indent": None}, {"indent": None, "separators": (",", ":")},
+    {}, {"ensure_ascii": True}, {"indent": 4}, {"indent": "\t"}, {"indent": None},
+    {"indent": None, "separators": (",", ":")},
 ]  # fmt: skip
 
 
@@ -161,6 +162,16 @@ def test_two_variants_of_one_name_get_two_entries_and_keep_them(world: Path) -> 
     ]
     left = {(r.manifest, r.address) for r in records(load(path))}
     assert left == {("ws", three[0].address), ("ws", three[1].address)}
+
+
+def test_an_entry_of_ours_that_somebody_copied_becomes_one_again(world: Path) -> None:
+    path = saved(world / "r", record())
+    entries = json.loads((path / DISCOVERED).read_bytes())
+    (path / DISCOVERED).write_text(json.dumps([entries[0], {**entries[0], "name": "copy"}]))
+    (path / STATE).unlink()
+    assert len(records(load(path))) == 2
+    save(with_records(load(path), [record(quant="q4")]))
+    assert records(load(path)) == (record(quant="q4"),)
 
 
 def test_curated_wins_field_by_field_and_is_never_written(world: Path) -> None:

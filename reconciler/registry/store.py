@@ -134,6 +134,8 @@ def with_records(
         if key is not None and key in gone:
             continue
         record = wanted.pop(key, None) if key is not None else None
+        if key is not None and record is not None:
+            gone.add(key)  # a copy of it further down says what was, not what is
         kept.append(entry if record is None else _entry(record, entry["name"], entry, times))
     taken = {entry["name"] for entry in kept}
     for _, record in sorted(wanted.items()):
