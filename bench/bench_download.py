@@ -236,9 +236,12 @@ def throttled(scale: float, rounds: int, work: Path) -> dict[str, float]:
 
 
 def killed(scale: float, rounds: int, work: Path) -> dict[str, float]:
-    """SIGKILL about half-way through one file: how many bytes come again in the second run, as a share of the file."""
+    """SIGKILL about half-way through a file that takes 25 s: the bytes that come again, as a share of the file.
+
+    aria2c notes once a second what it has, so a second's worth is the price of a kill.
+    """
     size = int(1024 * MIB * scale)
-    with world(work, 1, size) as (directory, items), serving(directory, 20 * MIB) as server:
+    with world(work, 1, size) as (directory, items), serving(directory, size // 16 // 25) as server:
         stage = work / "killed" / "stage"
         process = subprocess.Popen(apart(server, items, stage))
         payload = stage / items[0].digest.replace(":", "-")

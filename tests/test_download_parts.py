@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from reconciler import download
 from reconciler.download import Limits, Located, Progress, Wanted, find_aria2c, open_downloader, staged, verify
 from reconciler.download.aria2 import connections
+from reconciler.download.engine import share_of_rate
 from reconciler.download.prefix import leading_bytes
 from reconciler.download.program import Aria2c, parse_version
 from reconciler.download.retry import Budget, backoff, expiry, rate_limit_reset, renewal, retry_after
@@ -126,6 +127,14 @@ def test_few_files_share_the_connections_of_many() -> None:
     assert connections(Limits(), 4) == connections(Limits(), 100) == 8
     assert connections(Limits(connections_per_file=1), 1) == 1
     assert connections(Limits(connections_per_host=4), 4) == 1
+
+
+def test_a_rate_is_shared_by_what_there_is_to_bring() -> None:
+    assert share_of_rate(None, 1, 2) is None
+    assert share_of_rate(1000, 5, 5) == 1000
+    assert share_of_rate(1000, 1, 2) == 500
+    assert share_of_rate(1000, 1, 1000) == 100
+    assert share_of_rate(1000, 999, 1000) == 900
 
 
 def test_web_pages_and_pointers_are_known_by_their_first_bytes() -> None:

@@ -13,7 +13,7 @@ import http.client
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -70,8 +70,9 @@ class Mover(threading.Thread):
                 self._one_daemon()
         except Stopped:
             pass
-        except ReconcilerError as error:
-            self._fail_all(error)
+        except ReconcilerError:  # aria2c does not start: our own connections can do all of it
+            for transfer in self._open():
+                self._hand_over(transfer)
         except Exception as error:
             self._fail_all(TransferError(f"{type(error).__name__}: {error}", where=str(self._program)))
         finally:
@@ -118,7 +119,8 @@ class Mover(threading.Thread):
             event = self._inbox.get(timeout=self._pause())
             while True:
                 if event is not None:
-                    self._take(daemon, *event)
+                    with self._failing(event[0]):
+                        self._take(daemon, *event)
                 event = self._inbox.get_nowait()
 
     def _pause(self) -> float:
@@ -202,7 +204,8 @@ class Mover(threading.Thread):
         if old is None or not fresh.shareable or not fresh.ranges or fresh.etag != old.etag:
             self._break_off(daemon, transfer)
             return
-        daemon.client.change_uri(transfer.gid, 1, [old.url], [fresh.url])
+        with contextlib.suppress(aria2p.ClientException):  # it may have ended since we looked
+            daemon.client.change_uri(transfer.gid, 1, [old.url], [fresh.url])
         transfer.found = fresh
         transfer.renew_at = renewal(fresh.expires, time.time())
 
@@ -277,7 +280,11 @@ class Mover(threading.Thread):
                 options |= {"split": "1", "max-connection-per-server": "1"}
             if wanted.size > _HUGE:
                 options["use-head"] = "true"  # a first request without a range is refused for files of this size
-            gid = daemon.client.add_uri([found.url], options)
+            try:
+                gid = daemon.client.add_uri([found.url], options)
+            except aria2p.ClientException:  # an address or a directory that aria2c does not take
+                self._hand_over(transfer)
+                continue
             transfer.added(gid, Prefix(wanted, self._hashers, functools.partial(self._tell, transfer)), there or 0)
             transfer.renew_at = renewal(found.expires, time.time())
 
@@ -295,7 +302,16 @@ class Mover(threading.Thread):
             if not isinstance(answer, list):
                 self._again(transfer, TransferError("aria2c lost sight of it", where=transfer.wanted.key))
                 continue
-            self._follow(daemon, transfer, answer[0])
+            with self._failing(transfer):
+                self._follow(daemon, transfer, answer[0])
+
+    @contextlib.contextmanager
+    def _failing(self, transfer: Transfer) -> Iterator[None]:
+        """Let an error end one transfer and no other."""
+        try:
+            yield
+        except ReconcilerError as error:
+            self._fail(transfer, error)
 
     def _follow(self, daemon: Daemon, transfer: Transfer, status: dict[str, str]) -> None:
         """Act on what aria2c says about one transfer."""
@@ -314,7 +330,8 @@ class Mover(threading.Thread):
                 if transfer.is_stalled(now):
                     self._break_off(daemon, transfer)
             return
-        daemon.client.remove_download_result(transfer.gid)
+        with contextlib.suppress(aria2p.ClientException):
+            daemon.client.remove_download_result(transfer.gid)
         if state == "complete" and transfer.completed == wanted.size and transfer.prefix is not None:
             transfer.state = State.HASHING
             self._tools.teller.tell(wanted, wanted.size, transfer.received, "verifying")

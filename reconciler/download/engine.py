@@ -6,7 +6,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.download import Arrived, Downloader, Failed, Limits, Wanted, Watch, program
@@ -56,7 +56,11 @@ class WithAria2:
         if large:
             from reconciler.download.aria2 import Mover
 
-            mover = Mover(self.program, large, run.tools, run.lines, run.pool, run.results.put, self.keep_fds)
+            sizes = sum(item.size for item in large), sum(item.size for item in run.wanted)
+            rate = share_of_rate(self.limits.rate, *sizes)
+            run.tools.bucket.lower(rate)
+            tools = run.tools._replace(limits=replace(self.limits, rate=rate))
+            mover = Mover(self.program, large, tools, run.lines, run.pool, run.results.put, self.keep_fds)
             mover.start()
             run.closing.append(mover.join)
             run.closing.append(mover.wake)
@@ -127,6 +131,16 @@ class Run:
     closing: list[Callable[[], None]]
 
 
+def share_of_rate(rate: int | None, part: int, whole: int) -> int | None:
+    """Return the part of a rate that `part` of `whole` bytes may use: never less than a tenth, nor all of it.
+
+    aria2c takes its limit at the start only (changing it later was erratic), so the two shares are fixed. Pure.
+    """
+    if rate is None or part >= whole:
+        return rate
+    return max(1, int(rate * min(0.9, max(0.1, part / whole))))
+
+
 def _fetch(
     limits: Limits, wanted: Sequence[Wanted], watch: Watch, begin: Callable[[Run], None]
 ) -> Iterator[Arrived | Failed]:
@@ -146,6 +160,9 @@ def _fetch(
         for _ in sharers:
             result = results.get()
             for sharer in sharers[(result.wanted.stage, result.wanted.name)]:
+                if sharer is not result.wanted:
+                    there = isinstance(result, Arrived)
+                    tools.teller.tell(sharer, sharer.size if there else 0, 0, "done" if there else "failed")
                 yield result._replace(wanted=sharer)
     finally:
         lines.close()  # cuts every connection: whoever reads is freed

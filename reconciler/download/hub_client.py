@@ -32,6 +32,7 @@ def bring_from_hub(wanted: Wanted, line: Line, tools: Tools, buffer: memoryview)
     begun = time.monotonic()
     there = staged.settle(wanted)
     if there is not None:
+        tools.teller.tell(wanted, wanted.size, 0, "done")
         return Arrived(wanted, there, 0, time.monotonic() - begun)
     staged.drop(wanted)
     try:

@@ -55,6 +55,11 @@ class Bucket:
         self._free = time.monotonic()
         self._lock = threading.Lock()
 
+    def lower(self, used: int | None) -> None:
+        """Leave `used` bytes a second of the rate to somebody else; at least a tenth stays."""
+        if self._rate is not None and used is not None:
+            self._rate = max(self._rate // 10, self._rate - used, 1)
+
     def take(self, count: int, over: threading.Event) -> None:
         """Wait until `count` bytes fit under the rate."""
         if self._rate is None:
@@ -85,6 +90,7 @@ def bring(wanted: Wanted, line: Line, tools: Tools, buffer: memoryview, *, strik
     begun = time.monotonic()
     there = staged.settle(wanted)
     if there is not None:
+        tools.teller.tell(wanted, wanted.size, 0, "done")
         return Arrived(wanted, there, 0, time.monotonic() - begun)
     if staged.payload(wanted).is_symlink() or staged.payload(wanted).exists():
         staged.drop(wanted, ("", ".aria2", "_meta"))  # another engine's partial, which we cannot read
