@@ -1,0 +1,1 @@
+"""The promises about speed, measured as ratios within one run."""
