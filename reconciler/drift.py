@@ -76,5 +76,5 @@ def _row(address: Address, findings: Sequence[Finding] | None, step: Step | None
     if findings is None:
         return Row(address, "-", (), step)
     drifts = {_OF_VERDICT[finding.verdict] for finding in findings}
-    worst = next((drift for drift in DRIFTS if drift in drifts), "ok")
+    worst: Drift = next((drift for drift in DRIFTS if drift in drifts), "ok")
     return Row(address, worst, tuple(finding for finding in findings if finding.verdict != "ok"), step)

@@ -84,6 +84,8 @@ def _deed(step: Step | None) -> str:
 
 def _why(row: Row) -> str:
     """Return the reason of the step, and the first thing that drifted."""
+    from reconciler.render.lines import base
+
     parts = []
     step = row.step
     if step is not None and step.blocked is not None:
@@ -92,7 +94,7 @@ def _why(row: Row) -> str:
         parts.append(step.reason)
     if row.bad and row.drift != "unreadable":
         more = f" and {len(row.bad) - 1} more" if len(row.bad) > 1 else ""
-        parts.append(f"{row.bad[0].path}{more}: {_told(row.bad[0])}")
+        parts.append(f"{base(row.bad[0].path)}{more}: {_told(row.bad[0])}")
     elif row.bad and not parts:
         parts.append(row.bad[0].why)
     return "; ".join(parts)

