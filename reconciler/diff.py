@@ -20,6 +20,7 @@ from reconciler.state import (
     Pin,
     Placed,
     Record,
+    Staged,
     Undecided,
     algorithm,
 )
@@ -242,7 +243,7 @@ def _why_download(world: World, wanted: Desired, held: Held | None, situations: 
         return "corrupt"
     if Situation.OLD in situations:
         return "new-revision"
-    started = {staged.name for staged in world.locations[wanted.address.location].staged}
+    started = {_whole_name(staged) for staged in world.locations[wanted.address.location].staged}
     names = {stage_name(placement.artifact) for placement in wanted.layout.files}
     return "incomplete" if Situation.RIGHT in situations or started & names else "missing"
 
@@ -250,6 +251,11 @@ def _why_download(world: World, wanted: Desired, held: Held | None, situations: 
 def stage_name(artifact: Artifact) -> str:
     """Return the name that a file has while it is staged: its digest, without an extension."""
     return artifact.digest.replace(":", "-")
+
+
+def _whole_name(staged: Staged) -> str:
+    """Return the name that a staged file has once it is whole: a partial one carries a mark behind `_`."""
+    return staged.name.partition("_")[0]
 
 
 def _why_placed(world: World, wanted: Desired, rows: Sequence[FileRow]) -> str:
@@ -323,7 +329,7 @@ def _foreign(world: World, location: str, path: str) -> str:
 
 
 def _bytes(world: World, rows: Sequence[FileRow], trash: Sequence[FileRow], place: ObservedLocation) -> Bytes:
-    partial = {staged.name: staged.size for staged in place.staged}
+    partial = {_whole_name(staged): staged.size for staged in place.staged}
     download = sum(
         max(0, row.size - partial.get((row.digest or "").replace(":", "-"), 0)) for row in rows if row.method == "fetch"
     )
@@ -403,7 +409,7 @@ def _debris(world: World) -> Iterator[Step]:
         rows = tuple(
             FileRow(f"stage/{staged.name}", staged.size, None, "none")
             for staged in place.staged
-            if place.readable and staged.name not in useful
+            if place.readable and _whole_name(staged) not in useful
         )
         if rows:
             freed = Bytes(trash=sum(row.size for row in rows))

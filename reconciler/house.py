@@ -1,7 +1,7 @@
 """The house of a location: the directory that holds its id, its stage and its trash. Read here; made for apply only.
 
     location.json     {"version": 1, "id": "<32 hex>", "name": "<name in the manifest>"}
-    stage/NAME        a file on its way in; beside it sidecars, whose names hold a dot or end in `_info`
+    stage/NAME        a file on its way in; beside it sidecars, whose names hold a dot or end in `_info` or `_meta`
     trash/NAME        a file that left
     trash/NAME_info   {"path", "size", "digest", "since", "generation", "address"} of it
 
@@ -44,7 +44,7 @@ class Plate(NamedTuple):
 
 def is_payload(name: str) -> bool:
     """Whether a name in stage or trash is that of a file on its way, not of a sidecar."""
-    return "." not in name and not name.endswith(INFO)
+    return "." not in name and not name.endswith((INFO, "_meta", "_meta_new"))
 
 
 def prepare(root: str, store: str, name: str) -> str:
@@ -106,7 +106,9 @@ def read_plate(house: str) -> Plate:
 def staged(house: str) -> tuple[tuple[Staged, ...], tuple[str, ...]]:
     """Return the payloads in the stage, sorted, and warnings. Never raises."""
     sizes, warnings = _payloads(house, "stage")
-    return tuple(Staged(name, facts.st_size) for name, facts in sorted(sizes.items())), tuple(warnings)
+    # A file that several connections fill has holes: what is there is what has blocks.
+    there = {name: min(facts.st_size, facts.st_blocks * 512) for name, facts in sizes.items()}
+    return tuple(Staged(name, size) for name, size in sorted(there.items())), tuple(warnings)
 
 
 def trashed(house: str) -> tuple[tuple[Trashed, ...], tuple[str, ...]]:

@@ -253,6 +253,8 @@ def _sweep(work: Work, step: Step) -> None:
     site = work.sites.site(step.address.location)
     for row in step.trash:
         name = row.path.removeprefix("stage/")
+        if name not in site.stage.names():
+            continue  # used up by a download, or gone as the companion of another
         for companion in _companions(site, name):
             site.stage.unlink(companion, missing_ok=True)
         trash = work.sites.trash_name()
