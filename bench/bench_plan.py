@@ -64,6 +64,7 @@ def world(work: Path, variants: int) -> Path:
 def timed(command: Sequence[str], *, cwd: Path, expect: int = 0) -> tuple[float, int]:
     """Run a command and return (seconds, peak memory in bytes)."""
     env = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache"), "NO_COLOR": "1"}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its byte code
     started = time.perf_counter()
     process = subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     _, status, usage = os.wait4(process.pid, 0)

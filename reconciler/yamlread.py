@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from reconciler.errors import ManifestError, Problem
@@ -159,17 +160,29 @@ def _events(text: str, name: str) -> Iterator[Any]:
 
     libyaml through PyYAML: the parser inside ruamel.yaml.clib 0.2 takes no `:` in a plain scalar of a flow
     collection, as in `{source: hf:owner/repo}`. Where libyaml's binding is missing the same events come from
-    Python code, many times slower.
+    ruamel.yaml's Python code, many times slower.
     """
-    import yaml  # type: ignore[import-untyped]
-
-    parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    parse, errors = _parser()
     try:
-        yield from yaml.parse(text, Loader=parser)
-    except yaml.YAMLError as error:
+        yield from parse(text)
+    except errors as error:
         raise ManifestError(_syntax(error, text, name)) from None
     except (ValueError, OverflowError) as error:  # the one in Python, for an escape beyond Unicode
         raise ManifestError(f"not YAML: {inert(str(error))[:200]}", where=name) from None
+
+
+def _parser() -> tuple[Callable[[str], Iterable[Any]], type[Exception]]:
+    """Return the function that makes events of a text, and the error that it raises."""
+    try:
+        import yaml  # type: ignore[import-untyped]
+
+        return partial(yaml.parse, Loader=yaml.CSafeLoader), yaml.YAMLError
+    except (ImportError, AttributeError):  # no PyYAML, or one without libyaml
+        pass
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    return YAML(typ="safe", pure=True).parse, YAMLError
 
 
 def _syntax(error: Any, text: str, name: str) -> Problem:

@@ -250,3 +250,15 @@ def test_reading_needs_no_deep_recursion() -> None:
     limit = sys.getrecursionlimit()
     problems("[" * 100_000)
     assert sys.getrecursionlimit() == limit
+
+
+def test_without_libyaml_the_same_document_is_read_by_ruamel_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    import yaml
+
+    text = b"a: { store: ollama, url: http://127.0.0.1:1/x, list: [hf:x/y, 0123456, on] }\nb:\n  - c: 1\n"
+    with_libyaml = read(text, "m.yaml")
+    monkeypatch.delattr(yaml, "CSafeLoader")
+    without = read(text, "m.yaml")
+    assert without.value == with_libyaml.value
+    assert without.where(("b", 0, "c")) == with_libyaml.where(("b", 0, "c")) == "m.yaml:3:5"
+    assert "not YAML" in problems("a: [1\n")[0]

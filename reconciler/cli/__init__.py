@@ -25,8 +25,8 @@ _EPILOG = (
 )
 
 
-def app() -> typer.Typer:
-    """Build the command line."""
+def app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
+    """Build the command line with these commands."""
     import typer
 
     built = typer.Typer(
@@ -38,7 +38,7 @@ def app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for name in COMMANDS:
+    for name in commands:
         module = importlib.import_module(f"reconciler.cli.{name}_" if name == "list" else f"reconciler.cli.{name}")
         built.command(name)(module.command)
 
@@ -57,7 +57,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. Whatever goes wrong ends as one clear error, never as a traceback."""
     import typer
 
-    command = typer.main.get_command(app())
+    # Reading the options of one command is quicker than those of all; whoever asks for help or mistypes gets all.
+    wanted = arguments[0] if arguments else ""
+    command = typer.main.get_command(app([wanted] if wanted in COMMANDS else COMMANDS))
     try:
         code = command.main(list(arguments), prog_name="reconciler", standalone_mode=False)
         sys.stdout.flush()
