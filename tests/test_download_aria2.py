@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -57,10 +58,11 @@ def children() -> list[int]:
     """The aria2c processes that this process started."""
     found = []
     for task in Path("/proc/self/task").iterdir():
-        for child in (task / "children").read_text().split():
-            command = Path(f"/proc/{child}/cmdline")
-            if command.exists() and b"--conf-path=" in command.read_bytes():
-                found.append(int(child))
+        with contextlib.suppress(OSError):  # threads and processes end while we look
+            for child in (task / "children").read_text().split():
+                command = Path(f"/proc/{child}/cmdline").read_bytes()
+                if b"--conf-path=" in command and b"-c" not in command.split(b"\0"):
+                    found.append(int(child))
     return found
 
 
@@ -148,6 +150,7 @@ def test_aria2c_dies_with_the_process_that_started_it(hub: Hub, world: Path) -> 
 import sys, fcntl, os; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from download_kit import *
+import contextlib
 import dataclasses
 fd = os.open({str(lock)!r}, os.O_CREAT | os.O_RDWR)
 fcntl.flock(fd, fcntl.LOCK_EX)

@@ -263,6 +263,16 @@ def test_progress_grows_to_the_whole_and_ends_done(hub: Hub, engine: Downloader,
     assert len(seen) <= 4 + 10 * 10
 
 
+def test_a_watcher_that_raises_ends_the_download_with_its_error(hub: Hub, engine: Downloader, world: Path) -> None:
+    sha = hub.add(REPO, {"a.bin": BIG})
+
+    def watch(step: Progress) -> None:
+        raise RuntimeError("the terminal is gone")
+
+    with pytest.raises(RuntimeError, match="terminal"):
+        fetch(engine, [want(hub, sha, "a.bin", BIG, world)], watch)
+
+
 def test_closing_the_iterator_early_ends_everything_and_keeps_what_came(hub: Hub, own: Downloader, world: Path) -> None:
     sha = hub.add(REPO, {"a.bin": BIG, "b.bin": b"x"})
     hub.fault("stall", times=-1, path="a.bin", after=3 * MIB)

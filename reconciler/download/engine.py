@@ -159,6 +159,8 @@ def _fetch(
         begin(run)
         for _ in sharers:
             result = results.get()
+            if tools.teller.trouble is not None:
+                raise tools.teller.trouble
             for sharer in sharers[(result.wanted.stage, result.wanted.name)]:
                 if sharer is not result.wanted:
                     there = isinstance(result, Arrived)
