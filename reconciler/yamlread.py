@@ -298,7 +298,8 @@ def _of_stream(event: Any, name: str, mark: int, root: _Frame) -> Problem | None
         return Problem(_place(name, mark), "a second document (`---`)", "one file holds one manifest")
     version = getattr(event, "version", None)
     if version is not None and tuple(version) != (1, 2):
-        return Problem(_place(name, mark), "another version of YAML than 1.2", "leave the %YAML line out")
+        # Parsers differ in where they say that a document with directives starts: directives stand at the top.
+        return Problem(_place(name, 0), "another version of YAML than 1.2", "leave the %YAML line out")
     if getattr(event, "tags", None):
         return Problem(_place(name, mark), "a %TAG directive; a manifest has no tags", "leave it out")
     return None
