@@ -81,7 +81,9 @@ class Step:
     """One change to one variant in one location. Absence is a value: `before=None` creates, `after=None` deletes.
 
     `blocked` says why the step must not run now and what would lift that. `trash` are files that leave; `links` and
-    `notes` are what the store wants beside the files. `renamed_from` is the address whose record this one continues.
+    `notes` are what the store wants beside the files, or, where nothing is left (`after=None`), what leaves with them.
+    `unlinks` and `unnotes` are those of the record that leave while the variant stays. `renamed_from` is the address
+    whose record this one continues.
     """
 
     address: Address
@@ -96,6 +98,8 @@ class Step:
     links: tuple[Link, ...] = ()
     notes: tuple[Note, ...] = ()
     renamed_from: Address | None = None
+    unlinks: tuple[Link, ...] = ()
+    unnotes: tuple[Note, ...] = ()
 
 
 class Reliance(NamedTuple):

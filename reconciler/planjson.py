@@ -121,6 +121,10 @@ def _step(step: Step) -> dict[str, Any]:
         value["notes"] = [{"path": note.path, "text": note.text} for note in step.notes]
     if step.renamed_from is not None:
         value["renamed_from"] = str(step.renamed_from)
+    if step.unlinks:
+        value["unlinks"] = [{"path": link.path, "target": link.target} for link in step.unlinks]
+    if step.unnotes:
+        value["unnotes"] = [{"path": note.path, "text": note.text} for note in step.unnotes]
     return value
 
 

@@ -162,6 +162,8 @@ def _step(value: Any, where: str) -> Step:
         links=_each(value, "links", where, _link, ()),
         notes=_each(value, "notes", where, _note, ()),
         renamed_from=None if renamed is None else _address(renamed, f"{where}.renamed_from"),
+        unlinks=_each(value, "unlinks", where, _link, ()),
+        unnotes=_each(value, "unnotes", where, _note, ()),
     )
 
 

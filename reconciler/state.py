@@ -151,6 +151,8 @@ class Undecided(NamedTuple):
     location: str
     """'' when nobody can tell yet."""
     why: str
+    source: str = ""
+    """As declared: a record of the same source may be what this variant continues."""
 
 
 class ObservedFile(NamedTuple):
