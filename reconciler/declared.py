@@ -24,8 +24,6 @@ from reconciler import globs, sources
 from reconciler.inert import inert
 from reconciler.paths import check_component, check_relative, check_root
 
-STORES = ("huggingface", "lmstudio", "flat", "hf-cache")
-RESERVED_STORES = ("ollama", "comfyui")
 MAX_NAME = 128
 """Characters in the name of a variant, location or role."""
 MAX_PLACES = 256
@@ -203,31 +201,34 @@ class _Declared(BaseModel):
 class Location(_Declared):
     """A place on this machine. `store` says how files are arranged below `root`."""
 
-    store: Literal["huggingface", "lmstudio", "flat", "hf-cache"]
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"store": {"const": "ollama"}}, "required": ["store"]},
+            "then": {"properties": {"root": False}},
+            "else": {"required": ["root"], "properties": {"url": False, "models": False}},
+        }
+    )
+
+    store: Literal["huggingface", "lmstudio", "flat", "hf-cache", "ollama", "comfyui"]
     """How files are arranged: as serving tools expect them (`huggingface`, `lmstudio`), plainly (`flat`), or as in the
-    Hub's own cache (`hf-cache`)."""
-    root: Root = Field(examples=["~/ai-models/weights", "/mnt/d/models"])
-    """The directory: absolute, or below `~`. No environment variables, no `..`."""
-    url: Text | None = None
-    """Reserved for stores behind a server; not used by the stores of this version."""
-    models: Root | None = None
-    """Reserved for stores behind a server; not used by the stores of this version."""
+    Hub's own cache (`hf-cache`). `ollama` and `comfyui` may be declared; this version blocks what goes there."""
+    root: Root | None = Field(default=None, examples=["~/ai-models/weights", "/mnt/d/models"])
+    """The directory: absolute, or below `~`. No environment variables, no `..`. Every store but `ollama` has one."""
+    url: Text | None = Field(default=None, examples=["http://127.0.0.1:11434"])
+    """Of an `ollama` location: where its server listens."""
+    models: Root | None = Field(default=None, examples=["/usr/share/ollama/.ollama/models"])
+    """Of an `ollama` location: the directory of its store, where that is on this machine."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _only_stores_of_this_version(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("store") in RESERVED_STORES:
-            raise ValueError(
-                f"the store `{value['store']}` is not managed by this version; it manages {', '.join(STORES)}"
-            )
-        return value
-
-    @field_validator("url", "models")
-    @classmethod
-    def _not_yet(cls, value: str | None) -> str | None:
-        if value is not None:
-            raise ValueError("belongs to a store that this version does not manage; `root` says where files are")
-        return value
+    @model_validator(mode="after")
+    def _says_where(self) -> Location:
+        if self.store == "ollama":
+            if self.root is not None:
+                raise ValueError("an `ollama` location has `url` and `models`, not `root`")
+        elif self.root is None:
+            raise ValueError(f"a `{self.store}` location says where its files are: `root` is missing")
+        elif self.url is not None or self.models is not None:
+            raise ValueError("`url` and `models` belong to `ollama` locations; `root` says where files are")
+        return self
 
 
 class Route(_Declared):

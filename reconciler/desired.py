@@ -11,7 +11,7 @@ from reconciler.detect import is_pickle_name, told_by_names
 from reconciler.paths import collision_key
 from reconciler.references import parse as parse_reference
 from reconciler.state import Address, Attributes, Desired, Note, Pin, Undecided
-from reconciler.stores import store_of
+from reconciler.stores import STORES, store_of
 
 if TYPE_CHECKING:
     from reconciler.errors import Problem
@@ -86,9 +86,12 @@ def _place(
     location = variant.location or route(manifest, variant, variant.format or told, variant.quant or quant_told)
     if location is None:
         return Undecided(name, "", "no location is given and no route matches (add `location:` or a route)")
+    store = manifest.locations[location].store
+    if store not in STORES:
+        return Undecided(name, location, f"this version does not manage {store} locations yet")
     address = Address(name, location)
     try:
-        layout = store_of(manifest.locations[location].store).layout(pin)
+        layout = store_of(store).layout(pin)
     except ValueError as error:
         return Undecided(name, location, str(error))
     attributes = Attributes(

@@ -152,7 +152,7 @@ def _validate(merged: Merged) -> Manifest:
 
 def _cross_check(manifest: Manifest, merged: Merged, *, all_routes: bool = True) -> list[Problem]:
     names = Names(frozenset(_keys(merged.value, "locations")), frozenset(_keys(merged.value, "variants")), all_routes)
-    roots = {name: os.path.realpath(location.root) for name, location in manifest.locations.items()}
+    roots = {name: os.path.realpath(place.root) for name, place in manifest.locations.items() if place.root}
     return list(cross_check(manifest, names, merged.where, roots, os.path.realpath(_registry(manifest))))
 
 

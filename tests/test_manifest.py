@@ -491,3 +491,19 @@ def test_a_variant_takes_little_memory(world: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
     finally:
         tracemalloc.stop()
+
+
+def test_stores_and_sources_of_later_versions_are_valid_so_that_the_rest_of_a_manifest_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        "version: 1\n"
+        "locations:\n"
+        "  server: { store: ollama, url: http://127.0.0.1:11434 }\n"
+        "  images: { store: comfyui, root: ~/ComfyUI/models }\n"
+        "variants:\n"
+        "  a: { source: 'ollama:llama3.2:3b', location: server }\n"
+        "  b: { source: 'urn:air:sdxl:lora:civitai:1327644@1498986', location: images }\n"
+    )
+    loaded = load(path)
+    assert loaded.manifest.locations["server"].root is None
+    assert loaded.manifest.variants["a"].source == "ollama:llama3.2:3b"

@@ -170,7 +170,7 @@ def test_patterns_made_to_take_for_ever(world: Path, monkeypatch: pytest.MonkeyP
         "https://[::ffff:127.0.0.1]/x", "https://2130706433/x", "https://localhost/x", "https://localhost./x",
         "https://huggingface.co@evil.example/x", "https://user:pass@example.com/x", "https://ex\u0430mple.com/x",
         "https://example.com:22/x", "ftp://example.com/x", "https://example.com/a\\r\\nHost: x", "https://example.com/${AWS_SECRET}",
-        "hf:../x", "hf:o/r@../x", "hf:o", "ollama:x", "/etc/passwd", "javascript:x",
+        "hf:../x", "hf:o/r@../x", "hf:o", "ollama:x y", "/etc/passwd", "javascript:x",
     ],
 )  # fmt: skip
 def test_sources_that_reach_where_they_must_not(world: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:

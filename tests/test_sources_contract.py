@@ -99,9 +99,6 @@ def test_good_shapes_are_taken(reference):
         ("ftp://host/x", "we know"),
         ("http:x", "http|URL"),
         ("", "we know"),
-        ("ollama:llama3.2", "cannot fetch from ollama: sources yet"),
-        ("civitai:1@2", "cannot fetch from civitai: sources yet"),
-        ("urn:air:sdxl:lora:civitai:1327644@1498986", "cannot fetch from urn: sources yet"),
         ("hf:one-name", "hf:owner/repo"),
         ("hf:datasets/owner/repo", "hf:owner/repo"),
         ("hf:owner/repo.git", "hf:owner/repo"),
@@ -112,6 +109,15 @@ def test_good_shapes_are_taken(reference):
 def test_other_references_are_refused_with_what_was_meant(reference, says):
     with pytest.raises(ValueError, match=says):
         sources.check(reference)
+
+
+@pytest.mark.parametrize(
+    "reference", ["ollama:llama3.2", "civitai:1@2", "urn:air:sdxl:lora:civitai:1327644@1498986"]
+)  # fmt: skip
+def test_references_of_later_versions_have_the_right_shape_and_cannot_be_fetched(reference):
+    sources.check(reference)
+    with pytest.raises(ValueError, match="this version cannot fetch from"):
+        sources.source_of(reference)
 
 
 def test_the_table_is_light_to_import():

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, cast
 from reconciler.errors import SourceError
 from reconciler.inert import suggest
 from reconciler.located import Located
+from reconciler.references import parse
 from reconciler.secrets import Secret
 from reconciler.sources.world import World
 from reconciler.state import Artifact, Pin
@@ -92,7 +93,13 @@ def source_of(reference: str) -> Source:
 
 
 def check(reference: str, *, insecure: bool = False) -> None:
-    """Raise ValueError, with the reason, when a manifest must not say `source: reference`. Pure."""
+    """Raise ValueError, with the reason, when a manifest must not say `source: reference`. Pure.
+
+    References of kinds that only later versions can fetch from are judged by their shape: the plan blocks them.
+    """
+    if scheme_of(reference) in LATER:
+        parse(reference)
+        return
     source_of(reference).check(reference, insecure=insecure)
 
 
