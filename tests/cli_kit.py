@@ -99,6 +99,7 @@ class Box:
         """Return output without what differs from run to run: paths, ports, commits, ids, free space."""
         text = text.replace(str(self.here), "HERE").replace(self.hub.url, "http://HUB")
         text = re.sub(r"\b[0-9a-f]{40}\b", "COMMIT", text)
+        text = re.sub(r"root +free", "root  free", text)
         return re.sub(r" *\b[0-9.]+ [TGM]iB(?= +(?:\d+ files?|none|not there|unreadable))", "  FREE", text)
 
 

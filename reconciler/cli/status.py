@@ -122,7 +122,7 @@ def _document(plan: Plan, rows: Sequence[Row]) -> dict[str, Any]:
         "variants": list(_variants(rows)),
         "drift": {"not-recorded" if kind == "-" else kind: count for kind, count in drift.counts(rows).items()},
         "plan": plan.summary._asdict(),
-        "unlocked": sorted(plan.resolved),
+        "resolved": sorted(plan.resolved),
         "warnings": list(plan.warnings),
     }
 

@@ -28,18 +28,21 @@ def examine(
     from reconciler.doctor import machine, upstream
 
     yield from machine.examine()
-    yield from guarded("settings", lambda: machine.examine_settings(_settings(environ)))
-    yield from upstream.examine(environ, offline=offline, clock=clock)
+    chosen: list[Settings] = []
+    yield from guarded("settings", lambda: _settings(environ, chosen))
+    yield from upstream.examine(environ, chosen[0] if chosen else None, offline=offline, clock=clock)
     if manifest is None and not _is_manifest_here():
         yield Check("manifest", "ok", "there is none here; only the machine was looked at")
         return
     yield from _examine_manifest(manifest)
 
 
-def _settings(environ: Mapping[str, str]) -> Settings:
+def _settings(environ: Mapping[str, str], chosen: list[Settings]) -> Iterator[Check]:
     from reconciler import settings
+    from reconciler.doctor import machine
 
-    return settings.load(environ)
+    chosen.append(settings.load(environ))
+    yield from machine.examine_settings(chosen[0])
 
 
 def _is_manifest_here() -> bool:
