@@ -114,6 +114,13 @@ def test_a_control_file_tells_its_size_and_what_is_there(world: Path) -> None:
         assert staged.read_control(control) is None
 
 
+def test_the_last_piece_of_a_control_file_counts_what_is_left_of_the_file(world: Path) -> None:
+    control = world / "c"
+    pieces = struct.pack(">IQQI", MIB, 2 * MIB + 5, 0, 1) + bytes([0b00100000])
+    control.write_bytes(struct.pack(">H4sI", 1, bytes(4), 0) + pieces + struct.pack(">I", 0))
+    assert staged.read_control(control) == (2 * MIB + 5, 5)
+
+
 @given(st.binary(max_size=200))
 def test_no_control_file_breaks_the_reading_of_one(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "control"

@@ -124,21 +124,25 @@ def read_control(control: Path) -> Control | None:
         piece, total, _uploaded, length = struct.unpack(order + "IQQI", file.read(24))
         if not piece or length != (-(-total // piece) + 7) // 8:
             return None
-        done = _ones(file, length) * piece
+        bits = _bits(file, length)
+        done = bits.bit_count() * piece
+        last = (total - 1) // piece
+        if total and bits >> (length * 8 - 1 - last) & 1:  # the last piece is rarely a whole one
+            done -= (last + 1) * piece - total
         (under_way,) = struct.unpack(order + "I", file.read(4))
         for _ in range(min(under_way, 1024)):
             _index, _length, blocks = struct.unpack(order + "III", file.read(12))
-            done += _ones(file, blocks) * _BLOCK
+            done += _bits(file, blocks).bit_count() * _BLOCK
         return Control(total, min(done, total))
     return None
 
 
-def _ones(file: BinaryIO, length: int) -> int:
-    """Return how many bits are set in the next `length` bytes; raise struct.error when they are not there."""
+def _bits(file: BinaryIO, length: int) -> int:
+    """Return the next `length` bytes, the first bit highest; raise struct.error when they are not there."""
     bits = file.read(min(length, _LONGEST))
     if len(bits) != length:
         raise struct.error("too short")
-    return int.from_bytes(bits, "big").bit_count()
+    return int.from_bytes(bits, "big")
 
 
 def read_meta(wanted: Wanted) -> Meta | None:
