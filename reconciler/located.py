@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+SMALL = 12 << 20
+"""Bytes below which a file is asked for where it is named, over connections of ours that follow redirects themselves:
+asking first where it is would cost more than the file."""
+
 
 class Located(NamedTuple):
     """One answer to "where are these bytes now?".

@@ -367,6 +367,16 @@ def test_a_small_file_is_on_the_hub_and_shareable_only_without_a_token(hub):
     assert located(hub, 0).shareable
 
 
+def test_a_file_below_the_worlds_measure_is_named_without_asking(hub):
+    hub.add("acme/tiny", TINY)
+    hub.reset_log()
+    found = located(hub, 0, token=CANARY, small=1 << 20)
+    assert found.url.startswith(f"{hub.url}/acme/tiny/resolve/")
+    assert found.headers == {"Authorization": f"Bearer {CANARY}"}
+    assert not found.shareable
+    assert not [request for request in hub.requests if "/resolve/" in request.path]
+
+
 def test_a_hub_that_sends_small_files_itself_is_as_good(hub):
     hub.small_redirect = False
     hub.add("acme/tiny", TINY)

@@ -91,11 +91,12 @@ def upstream(loaded: Loaded | None, *, offline: bool, warn: Callable[[str], None
     from dataclasses import replace
 
     from reconciler.inert import inert
+    from reconciler.located import SMALL
     from reconciler.resolve import trusting
     from reconciler.sources import World
 
     world = World.from_environment(os.environ, warn=warn or (lambda text: tell(f"warning: {inert(text)}")))
-    world = replace(world, endpoint=settings().endpoint, offline=offline or world.offline)
+    world = replace(world, endpoint=settings().endpoint, offline=offline or world.offline, small=SMALL)
     return trusting(loaded, world) if loaded else world
 
 

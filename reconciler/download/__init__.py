@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from reconciler.errors import ReconcilerError
-from reconciler.located import Located
+from reconciler.located import SMALL, Located
 from reconciler.state import Digest
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Limits:
     files: int = 4
     """Large files under way at the same time."""
     rate: int | None = None
-    small: int = 12 * MIB
+    small: int = SMALL
     """Files below this size go over our own connections."""
     piece: int = 16 * MIB
     """What one request of aria2c asks for; the hash follows whole pieces."""

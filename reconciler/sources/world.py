@@ -64,6 +64,8 @@ class World:
     patience: float = 90.0
     insecure: frozenset[str] = frozenset()
     """Hosts (lower case) that the manifest allows over plain http or at a private address."""
+    small: int = 0
+    """Bytes below which `locate` names a file's address without asking for it; for callers that follow redirects."""
     warn: Callable[[str], None] = field(default=_silent, repr=False, compare=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)
