@@ -7,7 +7,7 @@ from pathlib import Path
 from reconciler.hashing import hash_bytes, hash_fd, hash_file
 from reconciler.locking import exclusive_lock, holder_of
 from reconciler.oserrors import disk_error, errno_of, free_bytes, nearest, telling
-from reconciler.placing import TwoStepError, clone_or_copy, hardlink, install, link_or_copy, rename
+from reconciler.placing import TwoStepError, clone_or_copy, hardlink, install, link_or_copy, rename, set_aside
 from reconciler.root import Root
 from reconciler.syncing import sync_directory, sync_fd, write_all, write_atomic
 
@@ -29,6 +29,7 @@ __all__ = [
     "link_or_copy",
     "rename",
     "same_file_system",
+    "set_aside",
     "sync_directory",
     "sync_fd",
     "telling",

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from reconciler.disk import Root, sync_fd, telling, write_all
-from reconciler.errors import RegistryError
+from reconciler.errors import DiskError, RegistryError
 
 SUFFIX = ".journal"
 BEGIN, END = "begin", "end"
@@ -32,16 +32,26 @@ class Journal:
     path: Path
     fd: int
     _count: int = field(default=0, repr=False)
+    broken: bool = field(default=False, repr=False)
+    """An entry could not be written: nothing more may be, or a torn line would stand in the middle."""
 
-    def write(self, kind: str, **fields: Any) -> None:
-        """Append one entry; it is on disk when this returns. Raise DiskError, after which nothing may be done."""
+    def write(self, kind: str, **fields: Any) -> int:
+        """Append one entry and return its number; it is on disk when this returns.
+
+        Raise DiskError, after which nothing may be done.
+        """
+        if self.broken:
+            raise DiskError("the journal could not be written, so nothing more is done", where=str(self.path))
         if reserved := fields.keys() & _RESERVED:
             raise ValueError(f"reserved: {', '.join(sorted(reserved))}")
         body = {"n": self._count + 1, "kind": kind, **fields}
+        self.broken = True
         with telling(str(self.path)):
             write_all(self.fd, _line(body))
         sync_fd(self.fd, str(self.path))
+        self.broken = False
         self._count += 1
+        return self._count
 
     def end(self, **fields: Any) -> None:
         """Say that nothing is left to finish or to roll back."""
@@ -101,6 +111,15 @@ def unfinished(directory: Path) -> tuple[Path, ...]:
     except FileNotFoundError:
         return ()
     return tuple(path for path in paths if not _is_finished(path))
+
+
+def finished(directory: Path) -> tuple[Path, ...]:
+    """Return the journals in `directory` that are at their end; only a kill leaves any."""
+    left = set(unfinished(directory))
+    try:
+        return tuple(sorted(path for path in directory.iterdir() if path.suffix == SUFFIX and path not in left))
+    except FileNotFoundError:
+        return ()
 
 
 def remove(path: Path) -> None:

@@ -32,10 +32,11 @@ class _CannotCloneError(Exception):
     """Leaves the block that made the file, so that it is removed."""
 
 
-def rename(src_root: Root, src: str, dst_root: Root, dst: str, *, replace: bool) -> None:
+def rename(src_root: Root, src: str, dst_root: Root, dst: str, *, replace: bool, sync: bool = True) -> None:
     """Rename a file, link or directory; both directories are on disk when this returns.
 
-    Without `replace`, DiskError (errno EEXIST) when something lies at `dst`. Raise DiskError.
+    Without `replace`, DiskError (errno EEXIST) when something lies at `dst`. Without `sync` the caller brings the
+    directories to the disk. Raise DiskError.
     """
     with src_root.parent(src) as (src_fd, src_name), dst_root.parent(dst) as (dst_fd, dst_name):
         with telling(dst_root.where(dst)):
@@ -43,35 +44,41 @@ def rename(src_root: Root, src: str, dst_root: Root, dst: str, *, replace: bool)
                 os.rename(src_name, dst_name, src_dir_fd=src_fd, dst_dir_fd=dst_fd)
             else:
                 _rename_new(src_fd, src_name, dst_fd, dst_name)
-        sync_directory(dst_fd, dst_root.where(dst))
-        sync_directory(src_fd, src_root.where(src))
+        if sync:
+            sync_directory(dst_fd, dst_root.where(dst))
+            sync_directory(src_fd, src_root.where(src))
 
 
-def hardlink(src_root: Root, src: str, dst_root: Root, dst: str) -> None:
+def hardlink(src_root: Root, src: str, dst_root: Root, dst: str, *, sync: bool = True) -> None:
     """Give the file or symbolic link `src` a second name `dst`, which must not exist. Raise DiskError."""
     with src_root.parent(src) as (src_fd, src_name), dst_root.parent(dst) as (dst_fd, dst_name):
         with telling(dst_root.where(dst)):
             os.link(src_name, dst_name, src_dir_fd=src_fd, dst_dir_fd=dst_fd, follow_symlinks=False)
-        sync_directory(dst_fd, dst_root.where(dst))
+        if sync:
+            sync_directory(dst_fd, dst_root.where(dst))
 
 
-def install(stage: Root, staged: str, root: Root, final: str, *, trash: tuple[Root, str] | None) -> os.stat_result:
+def install(
+    stage: Root, staged: str, root: Root, final: str, *, trash: tuple[Root, str] | None, sync: bool = True
+) -> os.stat_result:
     """Put the verified file `staged` under its final name and return its stat; the name is never absent in between.
 
     What lies at `final` gets the name `trash` first; without `trash`, or when nothing lies there, nothing may lie
     there (DiskError, errno EEXIST). File and directories are on disk when this returns. A repetition after a crash
     is fine: an old file that already has its name in the trash keeps it. Where names cannot be linked, old and new
     are exchanged, and a crash in that moment leaves the old file under the staged name. Raise TwoStepError where
-    neither can be done, with nothing changed.
+    neither can be done, with nothing changed. Without `sync` the staged file must be on disk already, and the caller
+    brings the directories there: many files then cost one fsync a directory.
     """
-    _sync_file(stage, staged)
+    if sync:
+        _sync_file(stage, staged)
     new = stage.stat(staged)
-    replace = trash is not None and _set_aside(root, final, trash[0], trash[1])
+    replace = trash is not None and set_aside(root, final, trash[0], trash[1], sync=sync)
     if replace is None:
         assert trash is not None
         _exchange(stage, staged, root, final, trash)
     else:
-        rename(stage, staged, root, final, replace=replace)
+        rename(stage, staged, root, final, replace=replace, sync=sync)
     there = root.stat(final)
     if new is None or there is None or (there.st_ino, there.st_size) != (new.st_ino, new.st_size):
         hint = "is the file system case-folding, or is another program writing there?"
@@ -124,7 +131,7 @@ def _sync_file(stage: Root, staged: str) -> None:
         os.close(fd)
 
 
-def _set_aside(root: Root, final: str, trash: Root, name: str) -> bool | None:
+def set_aside(root: Root, final: str, trash: Root, name: str, *, sync: bool = True) -> bool | None:
     """Link what lies at `final` into the trash; False when nothing lies there, None where links cannot be made."""
     old = root.stat(final)
     if old is None:
@@ -132,14 +139,15 @@ def _set_aside(root: Root, final: str, trash: Root, name: str) -> bool | None:
     if stat.S_ISDIR(old.st_mode):
         raise DiskError("a directory lies where the file belongs; it is not replaced", where=root.where(final))
     try:
-        hardlink(root, final, trash, name)
+        hardlink(root, final, trash, name, sync=sync)
     except DiskError as error:
         cause = error.__cause__
         code = cause.errno if isinstance(cause, OSError) else None
         if code == errno.EEXIST:
             there = trash.stat(name)
             if there is not None and os.path.samestat(there, old):
-                trash.fsync_dir(name.rpartition("/")[0])
+                if sync:
+                    trash.fsync_dir(name.rpartition("/")[0])
                 return True
         if code in _NO_LINKS:
             return None
