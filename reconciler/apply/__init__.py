@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.apply.order import runnable
 from reconciler.apply.run import run
+from reconciler.apply.signals import uninterrupted
 from reconciler.apply.sites import Sites
 from reconciler.apply.work import Tools, Work
+from reconciler.disk import disk_error
+from reconciler.errors import ReconcilerError
 from reconciler.plan import Action, Plan, Step
 from reconciler.planjson import dumps as plan_json
 from reconciler.planjson import plan_id
@@ -29,10 +32,14 @@ ALL = frozenset(action for action in Action if action is not Action.KEEP)
 
 
 class Applied(NamedTuple):
-    """What an apply leaves: the account of it, and the registry as it is now."""
+    """What an apply leaves: the account of it, and the registry as it is now.
+
+    `unrecorded` says why what was done is not in the registry yet; the journal holds it, and the next apply records it.
+    """
 
     receipt: Receipt
     registry: Registry
+    unrecorded: ReconcilerError | None = None
 
 
 def apply(
@@ -47,39 +54,45 @@ def apply(
     """Run the unblocked steps of the approved actions. The caller holds the registry's lock.
 
     A step that fails is told in the receipt and stops only those that need it. `manifest_files` (by relative path) and
-    `lock` are kept with the generation. Raise DiskError when the registry itself cannot be written: the journal then
-    holds what was done, and the next apply records it.
+    `lock` are kept with the generation. Raise DiskError when not even the journal can be begun;
+    nothing is touched then.
     """
     from reconciler import generations, journal
 
     steps = runnable(plan, approved)
     started = time.monotonic()
-    mine = {r.address: r for r in records(registry) if r.manifest == tools.manifest}
-    known = {(r.root, placed.path): placed for r in records(registry) for placed in r.files}
+    held = records(registry)
     stats = {(reliance.location, reliance.path): reliance.stat for reliance in plan.relies_on}
     number = generations.next_number(registry.path)
-    before = [mine[address] for address in _touched(steps) if address in mine]
+    touched = _touched(steps)
+    unrecorded: ReconcilerError | None = None
     with (
         journal.open_journal(registry.path / "journal", f"{number:010d}") as log,
         Sites(plan.locations, number) as sites,
     ):
+        work = Work(plan, tools, sites, log, number, held, stats)
+        before = [work.mine[address] for address in touched if address in work.mine]
         log.write(
             journal.BEGIN, generation=number, plan_id=plan_id(plan), manifest=tools.manifest,
-            touched=[list(address) for address in _touched(steps)], before=[encode(record) for record in before],
+            touched=[list(address) for address in touched], before=[encode(record) for record in before],
             roots={place.root: {"name": name, "store": place.store} for name, place in plan.locations.items()},
         )  # fmt: skip
-        work = Work(plan, tools, sites, log, number, known, stats)
-        tools.display.plan_started(len(steps), sum(step.bytes.download for step in steps))
+        work.show(lambda display: display.plan_started(len(steps), sum(step.bytes.download for step in steps)))
         run(work, steps)
-        registry = _recorded(registry, work)
         receipt = _receipt(plan, steps, work, number, time.monotonic() - started)
-        generations.write(
-            registry.path, number, manifest_files=manifest_files or {}, lock=lock, plan=plan_json(plan).encode(),
-            before=before, result=_result(receipt, _touched(steps), tools.manifest),
-        )  # fmt: skip
-        log.end()
-    journal.remove(log.path)
-    return Applied(receipt, registry)
+        try:
+            with uninterrupted():
+                registry = _recorded(registry, work)
+                generations.write(
+                    registry.path, number, manifest_files=manifest_files or {}, lock=lock,
+                    plan=plan_json(plan).encode(), before=before, result=_result(receipt, touched, tools.manifest),
+                )  # fmt: skip
+                if not work.unfinished and not log.broken:
+                    log.end()
+                    journal.remove(log.path)
+        except (ReconcilerError, OSError) as error:
+            unrecorded = error if isinstance(error, ReconcilerError) else disk_error(error, str(registry.path))
+    return Applied(receipt, registry, unrecorded)
 
 
 def _touched(steps: Iterable[Step]) -> list[Address]:

@@ -2,145 +2,170 @@
 
 from __future__ import annotations
 
-import os
-import stat
+import contextlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from reconciler.apply.record import record_of
-from reconciler.apply.sites import Site, ordinary_mode
+from reconciler.apply.deed import Deed, Exit, Extra, Move, Stat, done, stat_of, to_json
+from reconciler.apply.record import record_of, with_detected
+from reconciler.apply.settle import settle
+from reconciler.apply.signals import uninterrupted
+from reconciler.apply.sites import Site, give_mode
 from reconciler.apply.work import Work
 from reconciler.disk import Root
-from reconciler.errors import DigestError, DiskError, StaleError
+from reconciler.errors import DigestError, DiskError, ReconcilerError, StaleError
 from reconciler.plan import Action, FileRow, Step
-from reconciler.registry.block import encode
-from reconciler.state import ObservedFile, Placed, algorithm, identity_key
-
-
-class Ready(NamedTuple):
-    """A file that stands verified in a stage or in the trash and only waits for its name."""
-
-    row: FileRow
-    source: Root
-    staged: str
-    stat: os.stat_result
-    trash: str | None
-    mode: int | None
+from reconciler.state import Digest, ObservedFile, Placed, algorithm, identity_key
 
 
 def carry_out(work: Work, step: Step) -> None:
-    """Do one step, journalled. Raise DiskError, DigestError or StaleError; then nothing unverified has a final name."""
+    """Do one step, journalled, and write down its outcome.
+
+    Raise DiskError, DigestError or StaleError; then nothing unverified has a final name. An interruption before the
+    first name changes leaves the step not started; after that the step is finished first.
+    """
     if step.action is Action.PRUNE and step.before is None:
-        _sweep(work, step)
-    elif step.after is None:
-        _take_away(work, step)
-    else:
-        _bring_in(work, step)
+        with uninterrupted():
+            _sweep(work, step)
+            work.finish(step, "done")
+        return
+    site = work.sites.site(step.address.location)
+    _check_unmoved(work, step, site)
+    local: list[str] = []
+    try:
+        deed = _taking_away(work, step, site) if step.after is None else _bringing_in(work, step, site, local)
+        with uninterrupted():
+            if deed.is_record_only:
+                _record(work, step, deed)
+                return
+            number = work.journal.write("intent", **to_json(deed))
+            local.clear()  # from here on the journal answers for them
+            work.unfinished.add(id(step))
+            settle(site, deed, work.tools.digests)
+            _record(work, step, deed, number)
+            work.unfinished.discard(id(step))
+    finally:
+        for name in local:
+            with contextlib.suppress(ReconcilerError):
+                site.stage.unlink(name, missing_ok=True)
+
+
+def _record(work: Work, step: Step, deed: Deed, number: int | None = None) -> None:
+    """Keep the record; in the journal too, of what changed names. A mere record that a crash loses is planned again."""
+    record = with_detected(deed.record) if deed.record is not None else None
+    if number is not None:
+        work.journal.write("done", **done(number, record, deed.drop))
+    if record is not None:
+        work.record(record)
+    if deed.drop is not None:
+        work.drop.append(deed.drop)
+    work.finish(step, "done")
+
+
+def _check_unmoved(work: Work, step: Step, site: Site) -> None:
+    """Refuse to build on files that are not as they were when the plan was made."""
+    for row in (*step.files, *step.trash):
+        then = work.stats.get((step.address.location, row.path), ())
+        if then == () or (row.method == "none" and row.origin):
+            continue  # another step of this apply places it
+        if stat_of(site.root.stat(row.path)) != then:
+            raise StaleError("changed since the plan was made", where=f"{step.address}: {row.path}", hint="plan again")
 
 
 # -- what comes -------------------------------------------------------------------------------------------------------
 
 
-def _bring_in(work: Work, step: Step) -> None:
-    site = work.sites.site(step.address.location)
-    _check_unmoved(work, step)
-    ready = _gather(work, step, site)
-    leaving = [(row, work.sites.trash_name()) for row in step.trash]
-    work.journal.write("intent", address=str(step.address), action=step.action, root=str(site.root.path), files=[
-        {
-            "path": one.row.path, "digest": one.row.digest, "size": one.stat.st_size, "mtime_ns": one.stat.st_mtime_ns,
-            "inode": one.stat.st_ino, "device": one.stat.st_dev, "trash": one.trash,
-        }
-        for one in ready
-    ], leaving=[[row.path, trash] for row, trash in leaving])  # fmt: skip
-    for one in ready:
-        if one.trash:
-            _describe_old(work, step, site, one)
-        work.sites.place(site, one.source, one.staged, one.row, one.trash, one.mode)
-        if one.source is site.trash:
-            work.sites.forget(site, one.staged)
-    _extras(step, site)
-    for row, trash in leaving:
-        _throw(work, step, site, row, trash)
-    _record(work, step, site)
+def _bringing_in(work: Work, step: Step, site: Site, local: list[str]) -> Deed:
+    """Stage and verify every file, and return the deed. `local` gathers what is made in the stage for it."""
+    moves = tuple(_gather(work, step, site, local))
+    stats = {move.path: move.stat for move in moves}
+    for row in step.files:
+        if row.method == "none":
+            stats[row.path] = _there(site, row, step)
+    root = str(site.root.path)
+    record = record_of(step, stats, manifest=work.tools.manifest, root=root, generation=work.generation)
+    return Deed(
+        step.address, root, site.id, work.tools.now(), moves, tuple(_exits(work, step, site)),
+        tuple(
+            Extra(path, target, work.said(root, path))
+            for path, target in step.links
+            if not _is_link(site.root, path, target)
+        ),
+        tuple(Extra(path, text, work.said(root, path)) for path, text in step.notes if not _is(site.root, path, text)),
+        step.unlinks, step.unnotes, record, step.renamed_from,
+    )  # fmt: skip
 
 
-def _check_unmoved(work: Work, step: Step) -> None:
-    """Refuse to build on files that are not as they were when the plan was made."""
-    site = work.sites.site(step.address.location)
-    for row in (*step.files, *step.trash):
-        then = work.stats.get((step.address.location, row.path), ())
-        if then == () or (row.method == "none" and row.origin):
-            continue  # another step of this apply places it
-        if _stat(site.root.stat(row.path)) != then:
-            raise StaleError(
-                "changed since the plan was made", where=f"{step.address}: {row.path}", hint="plan again"
-            )  # fmt: skip
+def _there(site: Site, row: FileRow, step: Step) -> Stat:
+    found = stat_of(site.root.stat(row.path))
+    if found is None or found[0] != row.size:
+        raise StaleError("not as it was planned", where=f"{step.address}: {row.path}", hint="plan again")
+    return found
 
 
-def _stat(found: os.stat_result | None) -> tuple[int, int, int] | None:
-    return None if found is None else (found.st_size, found.st_mtime_ns, found.st_ino)
-
-
-def _gather(work: Work, step: Step, site: Site) -> list[Ready]:
+def _gather(work: Work, step: Step, site: Site, local: list[str]) -> Iterator[Move]:
     """Stage and verify what the step takes from this machine; what came over the network stands verified already."""
-    ready: list[Ready] = []
     staged: dict[str, str] = {}
     for number, row in enumerate(row for row in step.files if row.method != "none"):
-        trash = work.sites.trash_name() if row.replaces else None
-        mode = ordinary_mode() if row.method == "fetch" else None
         source = site.trash if row.method == "move" else site.stage
-        name = _stage(work, site, row, number, staged)
-        found = source.stat(name)
-        if found is None:
-            raise DiskError("the staged file is gone", where=source.where(name), hint="apply again")
-        if row.method != "fetch":
+        name = _stage(work, site, row, number, staged, local)
+        if row.method == "fetch":
+            give_mode(source, name, work.sites.mode)
+        else:
             _verify(work, source, name, row)
+        found = source.stat(name)
+        if found is None or found.st_size != row.size:
+            raise DiskError("the staged file is not there any more", where=source.where(name), hint="apply again")
         staged[f"{site.name}:{row.path}"] = name
-        ready.append(Ready(row, source, name, found, trash, mode))
-    return ready
+        new, old = stat_of(found), stat_of(site.root.stat(row.path)) if row.replaces else None
+        assert new is not None
+        yield Move(
+            row.path, "trash" if row.method == "move" else "stage", name, new, found.st_dev, _digest(row), old,
+            work.sites.trash_name() if old else "", _old_digest(work, site, row.path, old),
+        )  # fmt: skip
 
 
-def _stage(work: Work, site: Site, row: FileRow, number: int, staged: dict[str, str]) -> str:
+def _stage(work: Work, site: Site, row: FileRow, number: int, staged: dict[str, str], local: list[str]) -> str:
     if row.method == "fetch":
-        assert row.digest is not None
-        return row.digest.replace(":", "-")
+        return _digest(row).replace(":", "-")
     if row.method == "move":
-        return work.sites.restore(row, site)
-    name = f"local-{work.generation}-{number}"
+        return row.origin.removeprefix(f"{site.name}:trash/")
+    name = site.local(number)
+    local.append(name)
     if row.origin in staged:  # the same bytes twice in one variant
-        work.sites.twin(site, staged[row.origin], name)
+        site.twin(staged[row.origin], name)
     else:
-        work.sites.bring(row, site, name)
+        origin = None if row.origin.startswith("file:") else work.sites.site(row.origin.partition(":")[0])
+        site.bring(row, origin, name)
     return name
+
+
+def _digest(row: FileRow) -> Digest:
+    assert row.digest is not None  # only debris has none, and debris is swept, not brought
+    return row.digest
 
 
 def _verify(work: Work, source: Root, name: str, row: FileRow) -> None:
     """Read a local file unless its digest is known for exactly this inode, size and time. Raise DigestError."""
     from reconciler.digests import Question
 
-    found = source.stat(name)
-    assert found is not None
-    assert row.digest is not None
+    wanted, found = _digest(row), source.stat(name)
+    if found is None:
+        raise DiskError("it is not there any more", where=source.where(name), hint="plan again")
     placed = _vouched(work, row)
-    if placed and _stat(found) == (placed.size, placed.mtime_ns, placed.inode) and placed.digest == row.digest:
+    if placed and stat_of(found) == (placed.size, placed.mtime_ns, placed.inode) and placed.digest == wanted:
         return
     file = ObservedFile(name, found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
-    kind = algorithm(row.digest)
+    kind = algorithm(wanted)
     path = source.path / name
     known = work.tools.digests.known([file]).get(identity_key(file), {})
-    if known.get(kind) == row.digest:
+    if known.get(kind) == wanted:
         return
     answer = work.tools.digests.compute([Question(path, file, (kind,))])[path]
     if answer.problem:
         raise DiskError(answer.problem, where=source.where(name))
     actual = answer.digests[kind]
-    if actual != row.digest:
-        if row.method != "move":
-            source.unlink(name, missing_ok=True)
-        raise DigestError(
-            f"{row.origin} holds {actual}, wanted is {row.digest}", where=row.path, hint="plan again"
-        )  # fmt: skip
+    if actual != wanted:
+        raise DigestError(f"{row.origin} holds {actual}, wanted is {wanted}", where=row.path, hint="plan again")
 
 
 def _vouched(work: Work, row: FileRow) -> Placed | None:
@@ -149,118 +174,51 @@ def _vouched(work: Work, row: FileRow) -> Placed | None:
     return work.known.get((place.root, path)) if place else None
 
 
-def _describe_old(work: Work, step: Step, site: Site, one: Ready) -> None:
-    old = site.root.stat(one.row.path)
-    if old is None or one.trash is None:
-        return
-    placed = work.known.get((str(site.root.path), one.row.path))
-    as_recorded = placed is not None and _stat(old) == (placed.size, placed.mtime_ns, placed.inode)
-    digest = placed.digest if placed is not None and as_recorded else None
-    work.sites.describe(
-        site, one.trash, one.row._replace(size=old.st_size, digest=digest), step.address, work.tools.now()
-    )
+def _old_digest(work: Work, site: Site, path: str, old: Stat | None) -> Digest | None:
+    placed = work.known.get((str(site.root.path), path))
+    return placed.digest if placed and old == (placed.size, placed.mtime_ns, placed.inode) else None
 
 
-def _extras(step: Step, site: Site) -> None:
-    """Make the links and notes that the store wants beside the files."""
-    for link in step.links:
-        found = site.root.stat(link.path)
-        if found is not None and stat.S_ISLNK(found.st_mode):
-            if site.root.readlink(link.path) == link.target:
-                continue
-            site.root.unlink(link.path)
-        parent = link.path.rpartition("/")[0]
-        if parent:
-            site.root.mkdirs(parent)
-        site.root.symlink(link.target, link.path)
-    for note in step.notes:
-        parent = note.path.rpartition("/")[0]
-        if parent:
-            site.root.mkdirs(parent)
-        site.root.write(note.path, note.text.encode())
+def _is_link(root: Root, path: str, target: str) -> bool:
+    from stat import S_ISLNK
+
+    found = root.stat(path)
+    return found is not None and S_ISLNK(found.st_mode) and root.readlink(path) == target
 
 
-def _record(work: Work, step: Step, site: Site) -> None:
-    stats: dict[str, os.stat_result] = {}
-    for row in step.files:
-        found = site.root.stat(row.path)
-        if found is None or found.st_size != row.size:
-            raise StaleError("not as it was planned", where=f"{step.address}: {row.path}", hint="plan again")
-        stats[row.path] = found
-    record = record_of(step, stats, manifest=work.tools.manifest, root=str(site.root.path), generation=work.generation)
-    renamed = step.renamed_from
-    work.journal.write("done", record=encode(record), drop=list(renamed) if renamed else None)
-    work.put[step.address] = record
-    if renamed is not None:
-        work.drop.append(renamed)
+def _is(root: Root, path: str, text: str) -> bool:
+    found = root.stat(path)
+    return found is not None and found.st_size == len(text.encode()) and root.read(path, 1 << 20) == text.encode()
 
 
 # -- what goes --------------------------------------------------------------------------------------------------------
 
 
-def _take_away(work: Work, step: Step) -> None:
-    site = work.sites.site(step.address.location)
-    _check_unmoved(work, step)
-    leaving = [(row, work.sites.trash_name()) for row in step.trash]
-    work.journal.write(
-        "intent", address=str(step.address), action=step.action, root=str(site.root.path), files=[],
-        leaving=[[row.path, trash] for row, trash in leaving],
+def _exits(work: Work, step: Step, site: Site) -> Iterator[Exit]:
+    for row in step.trash:
+        found = stat_of(site.root.stat(row.path))
+        if found is not None:
+            yield Exit(row.path, found, work.sites.trash_name(), row.digest)
+
+
+def _taking_away(work: Work, step: Step, site: Site) -> Deed:
+    return Deed(
+        step.address, str(site.root.path), site.id, work.tools.now(), exits=tuple(_exits(work, step, site)),
+        unlinks=step.links, unnotes=step.notes, drop=step.renamed_from or step.address,
     )  # fmt: skip
-    for link in step.links:  # references first, so that none ever dangles
-        _unlink_ours(site.root, link.path, link.target)
-    for note in step.notes:
-        if _holds(site.root, note.path, note.text):
-            site.root.unlink(note.path)
-            _tidy(site.root, note.path)
-    for row, trash in leaving:
-        _throw(work, step, site, row, trash)
-    address = step.renamed_from or step.address
-    work.journal.write("done", record=None, drop=list(address))
-    work.drop.append(address)
-
-
-def _throw(work: Work, step: Step, site: Site, row: FileRow, trash: str) -> None:
-    """Move one file into the trash, and remember what it is, so that nobody has to read it when it comes back."""
-    found = site.root.stat(row.path)
-    if found is None:
-        return
-    work.sites.describe(site, trash, row, step.address, work.tools.now())
-    work.sites.throw(site, row.path, trash)
-    if row.digest is not None:
-        file = ObservedFile(row.path, found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
-        work.tools.digests.learn(file, {algorithm(row.digest): row.digest})
-
-
-def _unlink_ours(root: Root, path: str, target: str) -> None:
-    found = root.stat(path)
-    if found is not None and stat.S_ISLNK(found.st_mode) and root.readlink(path) == target:
-        root.unlink(path)
-        _tidy(root, path)
-
-
-def _holds(root: Root, path: str, text: str) -> bool:
-    return root.stat(path) is not None and root.read(path, len(text.encode()) + 4096) == text.encode()
-
-
-def _tidy(root: Root, path: str) -> None:
-    parent = path.rpartition("/")[0]
-    if parent:
-        root.rmdir_empty_up(parent)
 
 
 def _sweep(work: Work, step: Step) -> None:
     """Move what nobody can use any more from the stage into the trash, its companions with it."""
     site = work.sites.site(step.address.location)
+    deed = Deed(step.address, str(site.root.path), site.id, work.tools.now())
+    names = site.stage.names()
     for row in step.trash:
         name = row.path.removeprefix("stage/")
-        if name not in site.stage.names():
-            continue  # used up by a download, or gone as the companion of another
-        for companion in _companions(site, name):
-            site.stage.unlink(companion, missing_ok=True)
-        trash = work.sites.trash_name()
-        work.sites.describe(site, trash, row, step.address, work.tools.now())
-        work.sites.discard_staged(site, name, trash)
-
-
-def _companions(site: Site, name: str) -> Iterator[str]:
-    return (other for other in site.stage.names() if other != name and other.startswith((f"{name}.", f"{name}_")))
+        for companion in names:
+            if companion.startswith((f"{name}.", f"{name}_")):
+                site.stage.unlink(companion, missing_ok=True)
+        if site.stage.stat(name) is not None:
+            trash = work.sites.trash_name()
+            site.describe(trash, row.path, row.size, row.digest, deed)
+            site.discard_staged(name, trash)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from reconciler.apply.deed import Stat
 from reconciler.plan import Facts, FileRow, Step
 from reconciler.state import Artifact, Attributes, Digest, Pin, Placed, Record, Support
 
 
-def record_of(step: Step, stats: Mapping[str, os.stat_result], *, manifest: str, root: str, generation: int) -> Record:
-    """Return what the registry will say of a step that placed or adopted files; `stats` by path below the root."""
+def record_of(step: Step, stats: Mapping[str, Stat], *, manifest: str, root: str, generation: int) -> Record:
+    """Return what the registry will say of a step that places or adopts files; `stats` by path below the root."""
     assert step.after is not None
     files = tuple(_placed(row, stats[row.path]) for row in step.files)
     home = step.after.path or ""
-    record = Record(
+    return Record(
         step.address, manifest, pin_of(step), home, files, step.links, step.notes,
         attributes_of(step.after), generation, root,
     )  # fmt: skip
-    return _with_detected(record)
 
 
 def pin_of(step: Step) -> Pin:
@@ -57,17 +56,24 @@ def _digest(row: FileRow) -> Digest:
     return row.digest
 
 
-def _placed(row: FileRow, stat: os.stat_result) -> Placed:
-    return Placed(row.path, stat.st_size, _digest(row), stat.st_mtime_ns, stat.st_ino, row.artifact)
+def _placed(row: FileRow, stat: Stat) -> Placed:
+    size, mtime_ns, inode = stat
+    return Placed(row.path, size, _digest(row), mtime_ns, inode, row.artifact)
 
 
-def _with_detected(record: Record) -> Record:
-    """Say format and quantisation as the bytes do, else as the plan read them off names."""
+def with_detected(record: Record) -> Record:
+    """Say format and quantisation as the bytes do, else as the plan read them off names.
+
+    Whatever is wrong with the headers, the files are where they belong and the record is made.
+    """
     from reconciler.detect import detect_directory
 
     links = {link.path.removeprefix(f"{record.home}/") for link in record.links}
     base = Path(record.root) / record.home if links else Path(record.root)
-    detected = detect_directory(base, sorted(links) or [placed.path for placed in record.files])
+    try:
+        detected = detect_directory(base, sorted(links) or [placed.path for placed in record.files])
+    except Exception:
+        return record
     said = record.attributes
     return replace(
         record,

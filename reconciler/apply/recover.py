@@ -1,72 +1,90 @@
-"""Finish what a killed apply left: record what was done, remember what stands verified. Nothing has to be repaired."""
+"""Finish what a killed apply left: deeds that were begun are done, what was done is recorded. Nothing needs a hand."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from reconciler import generations, journal
+from reconciler.apply.deed import Deed, from_json
+from reconciler.apply.deed import done as told_as_done
+from reconciler.apply.record import with_detected
+from reconciler.apply.settle import remember, settle
+from reconciler.apply.sites import Sites
 from reconciler.digests import Digests
-from reconciler.disk import Root
-from reconciler.errors import DiskError, RegistryError
-from reconciler.house import INFO, is_payload, read_id
+from reconciler.disk import telling
+from reconciler.errors import DiskError, ReconcilerError, RegistryError, StaleError
+from reconciler.house import read_id
+from reconciler.plan import Place
 from reconciler.registry import LocationId, Registry, save, with_locations, with_records
 from reconciler.registry.block import decode
-from reconciler.state import Address, Digest, ObservedFile, Record, algorithm, parse_digest
+from reconciler.state import Address, Record
 from reconciler.stores import store_of
 
 
 class Recovered(NamedTuple):
-    """One interrupted apply that was brought to its end: how many steps it had done."""
+    """One interrupted apply that was brought to its end: how many of its steps are recorded, and which could not be.
+
+    What is `left` (address, why) is planned anew.
+    """
 
     generation: int
     steps: int
+    left: tuple[tuple[str, str], ...] = ()
 
 
 def recover(registry: Registry, digests: Digests) -> tuple[Registry, tuple[Recovered, ...]]:
     """Bring every unfinished journal to its end; the caller holds the registry's lock.
 
-    A final name always holds a whole file, so that the disk needs nothing. What a step had finished is recorded; the
-    files of a step that was cut off in the middle are remembered by inode and digest, so that the next plan finds them
-    without reading them. Doing it twice does nothing more. Raise RegistryError for a damaged journal, DiskError.
+    A step whose intent was journalled had every byte verified and durable in a stage: what is left of it is names, and
+    it is finished. Where that cannot be (the disk is away, somebody else has put a file there), the final names still
+    hold whole files, their digests are remembered, and the next plan goes on from there. Doing it twice, or dying in
+    the middle of it, does no harm. Raise RegistryError for a damaged journal, DiskError when the registry cannot be
+    written.
     """
     found: list[Recovered] = []
-    for path in journal.unfinished(registry.path / "journal"):
+    directory = registry.path / "journal"
+    for path in journal.finished(directory):
+        journal.remove(path)
+    for path in journal.unfinished(directory):
         entries, _ = journal.read(path)
-        if entries:
-            registry, steps = _replay(registry, entries, digests)
-            found.append(Recovered(int(entries[0]["generation"]), steps))
         with journal.open_journal(path.parent, path.name.removesuffix(journal.SUFFIX)) as log:
+            if entries:
+                registry, told = _replay(registry, entries, log, digests)
+                found.append(told)
             log.end(recovered=True)
         journal.remove(path)
     return registry, tuple(found)
 
 
-def _replay(registry: Registry, entries: list[dict[str, Any]], digests: Digests) -> tuple[Registry, int]:
+def _replay(
+    registry: Registry, entries: list[dict[str, Any]], log: journal.Journal, digests: Digests
+) -> tuple[Registry, Recovered]:
     begin = entries[0]
     if begin["kind"] != journal.BEGIN:
         raise RegistryError("the journal does not begin at its beginning", where=str(registry.path / "journal"))
     manifest, number = str(begin["manifest"]), int(begin["generation"])
+    places = _places(begin["roots"])
+    done = [_Done.read(entry) for entry in entries if entry["kind"] == "done"]
+    left: list[tuple[str, str]] = []
+    with Sites(places, number) as sites:
+        for intent, deed in _begun(entries).items():
+            try:
+                done.append(_finish(intent, deed, sites, places, log, digests))
+            except ReconcilerError as error:
+                remember(deed.root, deed, digests)
+                left.append((str(deed.address), error.problems[0].summary))
+        _sweep(sites, places)
     put: dict[Address, Record] = {}
     drop: list[tuple[str, Address]] = []
-    done = [entry for entry in entries if entry["kind"] == "done"]
-    for entry in done:
-        if entry["drop"] is not None:
-            address = Address(*entry["drop"])
-            put.pop(address, None)
-            drop.append((manifest, address))
-        if entry["record"] is not None:
-            record = decode(entry["record"])
-            put[record.address] = record
-    for entry in entries:
-        if entry["kind"] == "intent":
-            _remember(entry, digests)
-    roots = {str(root): str(facts["store"]) for root, facts in begin["roots"].items()}
-    for root, store in roots.items():
-        _sweep_trash(Path(store_of(store).house(root)) / "trash")
-    registry = with_locations(registry, dict(_ids(roots)))
+    for one in done:
+        if one.drop is not None:
+            put.pop(one.drop, None)
+            drop.append((manifest, one.drop))
+        if one.record is not None:
+            put[one.record.address] = one.record
+    registry = with_locations(registry, dict(_ids(places)))
     registry = save(with_records(registry, put.values(), [key for key in drop if key[1] not in put]))
     if number not in generations.listing(registry.path):
         before = [decode(block) for block in begin["before"]]
@@ -75,41 +93,69 @@ def _replay(registry: Registry, entries: list[dict[str, Any]], digests: Digests)
             "interrupted": True, "done": len(done),
         }  # fmt: skip
         generations.write(registry.path, number, manifest_files={}, lock=None, plan=b"", before=before, result=result)
-    return registry, len(done)
+    return registry, Recovered(number, len(done), tuple(left))
 
 
-def _ids(roots: Mapping[str, str]) -> Iterable[tuple[str, LocationId]]:
-    for root, store in roots.items():
-        identity = read_id(store_of(store).house(root))
+class _Done(NamedTuple):
+    record: Record | None
+    drop: Address | None
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any]) -> _Done:
+        record, drop = entry["record"], entry["drop"]
+        return cls(None if record is None else decode(record), None if drop is None else Address(*drop))
+
+
+def _begun(entries: Iterable[Mapping[str, Any]]) -> dict[int, Deed]:
+    """Return the deeds that were begun and not told as done, by the number of their intent."""
+    entries = list(entries)
+    told = {entry["of"] for entry in entries if entry["kind"] == "done"}
+    return {
+        int(entry["n"]): from_json(entry) for entry in entries if entry["kind"] == "intent" and entry["n"] not in told
+    }
+
+
+def _finish(
+    number: int, deed: Deed, sites: Sites, places: Mapping[str, Place], log: journal.Journal, digests: Digests
+) -> _Done:
+    name = next((name for name, place in places.items() if place.root == deed.root), None)
+    if name is None or _id(places[name]) != deed.id:
+        raise StaleError("the location is not the one it was, or not there", where=deed.root)
+    with telling(deed.root):
+        settle(sites.site(name), deed, digests)
+    record = with_detected(deed.record) if deed.record is not None else None
+    log.write("done", **told_as_done(number, record, deed.drop))
+    return _Done(record, deed.drop)
+
+
+def _places(roots: Mapping[str, Any]) -> dict[str, Place]:
+    return {
+        str(facts["name"]): Place(str(facts["store"]), str(root), None, 0, readable=True)
+        for root, facts in roots.items()
+    }
+
+
+def _ids(places: Mapping[str, Place]) -> Iterable[tuple[str, LocationId]]:
+    for place in places.values():
+        identity = _id(place)
         if identity is not None:
-            yield root, LocationId(root, identity, store)
+            yield place.root, LocationId(place.root, identity, place.store)
 
 
-def _remember(entry: dict[str, Any], digests: Digests) -> None:
-    """Note the digest of every file that reached its final name: the same inode, size and time as when verified."""
-    for file in entry["files"]:
-        digest: Digest = parse_digest(str(file["digest"]))
-        path = Path(str(entry["root"])) / str(file["path"])
-        try:
-            found = os.lstat(path)
-        except OSError:
-            continue
-        seen = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-        if seen == (file["device"], file["inode"], file["size"], file["mtime_ns"]):
-            observed = ObservedFile(str(file["path"]), seen[2], seen[3], seen[1], seen[0])
-            digests.learn(observed, {algorithm(digest): digest})
-
-
-def _sweep_trash(path: Path) -> None:
-    """Remove descriptions of files that never reached the trash."""
-    if not path.is_dir():
-        return
+def _id(place: Place) -> str | None:
     try:
-        with Root.open(path) as trash:
-            names = set(trash.names())
-            for name in names:
-                payload = name.removesuffix(INFO)
-                if name.endswith(INFO) and is_payload(payload) and payload not in names:
-                    trash.unlink(name, missing_ok=True)
-    except DiskError:
-        return  # an unreadable disk keeps its litter; observing says that it is unreadable
+        return read_id(store_of(place.store).house(place.root)) if Path(place.root).is_dir() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _sweep(sites: Sites, places: Mapping[str, Place]) -> None:
+    """Tidy up in the houses that are there; a disk that cannot be written keeps its litter."""
+    for name, place in places.items():
+        if _id(place) is not None:
+            try:
+                site = sites.site(name)
+                site.sweep_stage()
+                site.sweep_trash()
+            except DiskError:
+                continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING
 from reconciler.apply.carry import carry_out
 from reconciler.apply.order import dependencies
 from reconciler.apply.work import Work
-from reconciler.errors import BusyError, ReconcilerError
+from reconciler.disk import disk_error
+from reconciler.errors import ReconcilerError
 from reconciler.inert import inert
 from reconciler.plan import Action, FileRow, Step
 from reconciler.state import Address, Artifact
 
 if TYPE_CHECKING:
-    from reconciler.download import Arrived, Downloader, Failed, HubFile, Wanted
+    from reconciler.download import Arrived, Downloader, Failed, HubFile, Progress, Wanted
     from reconciler.located import Located
 
 _LEAVING = (Action.REMOVE, Action.PRUNE)
@@ -34,6 +34,10 @@ class _Waiting:
     @property
     def is_ready(self) -> bool:
         return self.files == 0 and not self.after
+
+
+class StoppedError(Exception):
+    """The journal cannot be written: nothing may be done any more."""
 
 
 class Schedule:
@@ -109,17 +113,15 @@ class Schedule:
                         queue.append(follower)
 
     def _carry_out(self, step: Step) -> bool:
-        started = time.monotonic()
-        self._work.tools.display.step_started(step)
+        self._work.started(step)
         try:
             carry_out(self._work, step)
-        except BusyError:
-            raise
-        except ReconcilerError as error:
+        except (ReconcilerError, OSError) as error:
             self._waiting[id(step)] = _Waiting(step)
-            self.fail(step, error)
+            self.fail(step, error if isinstance(error, ReconcilerError) else disk_error(error, str(step.address)))
+            if self._work.journal.broken:
+                raise StoppedError from error
             return False
-        self._work.finish(step, "done", seconds=time.monotonic() - started)
         return True
 
 
@@ -128,7 +130,7 @@ def run(work: Work, steps: Sequence[Step]) -> None:
     schedule = Schedule(work, steps)
     try:
         schedule.run((Action.NORMALIZE,))
-        wanted = _wanted(work, steps)
+        wanted = _wanted(work, steps, schedule)
         if wanted:
             with work.tools.open_downloader() as downloader:
                 work.downloader = downloader.name
@@ -139,12 +141,17 @@ def run(work: Work, steps: Sequence[Step]) -> None:
         schedule.skip_rest()
     except KeyboardInterrupt:
         work.interrupted = True
+    except StoppedError:
+        pass  # the step that met it is told as failed, the others as not started
 
 
 def _receive(work: Work, schedule: Schedule, downloader: Downloader, wanted: dict[Wanted, list[Step]]) -> None:
     from reconciler.download import Arrived
 
-    results: Iterator[Arrived | Failed] = iter(downloader.fetch(tuple(wanted), work.tools.display.file))
+    def watch(progress: Progress) -> None:
+        work.show(lambda display: display.file(progress))
+
+    results: Iterator[Arrived | Failed] = iter(downloader.fetch(tuple(wanted), watch))
     try:
         for result in results:
             for step in wanted[result.wanted]:
@@ -159,23 +166,30 @@ def _receive(work: Work, schedule: Schedule, downloader: Downloader, wanted: dic
             close()
 
 
-def _wanted(work: Work, steps: Sequence[Step]) -> dict[Wanted, list[Step]]:
-    """Return what must come over the network, each with the steps that wait for it: one request a digest and stage."""
+def _wanted(work: Work, steps: Sequence[Step], schedule: Schedule) -> dict[Wanted, list[Step]]:
+    """Return what must come over the network, each with the steps that wait for it: one request a digest and stage.
+
+    A step whose location cannot be opened fails here.
+    """
     from reconciler.download import Wanted
 
     found: dict[tuple[str, str], tuple[Wanted, list[Step]]] = {}
     for step in steps:
-        for row in step.files:
-            if row.method != "fetch" or id(step) in work.outcomes:
-                continue
+        rows = [row for row in step.files if row.method == "fetch"]
+        if not rows or id(step) in work.outcomes:
+            continue
+        try:
+            stage = work.sites.site(step.address.location).stage_path
+        except ReconcilerError as error:
+            schedule.fail(step, error)
+            continue
+        for row in rows:
             assert row.digest is not None
             key = (step.address.location, row.digest)
             if key not in found:
                 name = inert(f"{step.address.variant}: {row.artifact}")
-                stage = work.sites.site(step.address.location).stage_path
-                locate = _locator(work, step, row)
                 hub = _hub_file(work, step, row)
-                found[key] = (Wanted(name, row.size, row.digest, stage, locate, hub), [])
+                found[key] = (Wanted(name, row.size, row.digest, stage, _locator(work, step, row), hub), [])
             found[key][1].append(step)
     return dict(found.values())
 

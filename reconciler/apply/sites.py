@@ -1,21 +1,29 @@
-"""The locations of an apply, held open: root, stage and trash of each, and the verbs that move files between them."""
+"""The locations of an apply, held open: root, stage and trash of each, and the verbs that bring bytes into a stage."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from reconciler.disk import Root, install, link_or_copy, rename
+from reconciler.disk import Root, link_or_copy, rename, sync_fd, telling, write_all
 from reconciler.errors import DiskError
-from reconciler.house import INFO, prepare
+from reconciler.house import INFO, is_payload, prepare
 from reconciler.plan import FileRow, Place
-from reconciler.state import Address
+from reconciler.state import Digest
 from reconciler.stores import store_of
+
+if TYPE_CHECKING:
+    from reconciler.apply.deed import Deed
+
+_LOCAL = re.compile(r"local-\d+-\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +34,68 @@ class Site:
     root: Root
     stage: Root
     trash: Root
+    id: str
+    generation: int
 
     @property
     def stage_path(self) -> Path:
         """The directory into which downloads go."""
         return self.stage.path
+
+    def local(self, mark: object) -> str:
+        """Return the staged name of something that was made from what is on this machine; `sweep_stage` takes it."""
+        return f"local-{self.generation}-{mark}"
+
+    def describe(self, trash: str, path: str, size: int, digest: Digest | None, deed: Deed) -> None:
+        """Write down what a trashed file was, before it goes; on disk when this returns."""
+        info = {
+            "path": path, "size": size, "digest": digest, "since": deed.since, "generation": self.generation,
+            "address": str(deed.address),
+        }  # fmt: skip
+        name = trash + INFO
+        self.trash.unlink(name, missing_ok=True)
+        fd = self.trash.create(name, 0o600)
+        try:
+            with telling(self.trash.where(name)):
+                write_all(fd, json.dumps(info, sort_keys=True).encode() + b"\n")
+            sync_fd(fd, self.trash.where(name))
+        finally:
+            os.close(fd)
+
+    def forget(self, trash: str) -> None:
+        """Take away the description of a file that has left the trash."""
+        self.trash.unlink(trash + INFO, missing_ok=True)
+
+    def discard_staged(self, name: str, trash: str) -> None:
+        """Move a staged file into the trash."""
+        rename(self.stage, name, self.trash, trash, replace=False)
+
+    def bring(self, row: FileRow, origin: Site | None, staged: str) -> None:
+        """Make `staged` from bytes of this machine: reflink, else hard link, else copy. Raise DiskError."""
+        self.stage.unlink(staged, missing_ok=True)
+        if origin is None:
+            _copy_from(row.origin, self.stage, staged)
+        else:
+            link_or_copy(origin.root, row.origin.partition(":")[2], self.stage, staged)
+
+    def twin(self, staged: str, name: str) -> None:
+        """Give a staged file a second staged name, for a variant that holds the same bytes twice."""
+        self.stage.unlink(name, missing_ok=True)
+        link_or_copy(self.stage, staged, self.stage, name)
+
+    def sweep_stage(self) -> None:
+        """Remove what steps that were cut off had made from files of this machine: it holds nothing of its own."""
+        for name in self.stage.names():
+            if _LOCAL.fullmatch(name):
+                self.stage.unlink(name, missing_ok=True)
+
+    def sweep_trash(self) -> None:
+        """Remove descriptions of files that never reached the trash, or have left it."""
+        names = set(self.trash.names())
+        for name in names:
+            payload = name.removesuffix(INFO)
+            if name.endswith(INFO) and is_payload(payload) and payload not in names:
+                self.trash.unlink(name, missing_ok=True)
 
 
 class Sites:
@@ -42,8 +107,8 @@ class Sites:
         self._open: dict[str, Site] = {}
         self._stack = ExitStack()
         self._number = 0
-        self.ids: dict[str, str] = {}
-        """root -> id of every location that was opened."""
+        self.mode = _ordinary_mode()
+        """The mode of an ordinary new file: 0666 less the umask."""
 
     def __enter__(self) -> Sites:
         return self
@@ -51,18 +116,24 @@ class Sites:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @property
+    def ids(self) -> dict[str, str]:
+        """Root -> id of every location that was opened."""
+        return {self._places[name].root: site.id for name, site in self._open.items()}
+
     def site(self, name: str) -> Site:
         """Open a location; make its root and house when they are absent. Raise DiskError."""
         if name not in self._open:
             place = self._places[name]
-            self.ids[place.root] = prepare(place.root, place.store, name)
+            with telling(place.root):
+                identity = prepare(place.root, place.store, name)
             house = Path(store_of(place.store).house(place.root))
-            self._open[name] = Site(
-                name,
-                self._stack.enter_context(Root.open(Path(place.root))),
-                self._stack.enter_context(Root.open(house / "stage")),
-                self._stack.enter_context(Root.open(house / "trash")),
-            )
+            with ExitStack() as opening:
+                root = opening.enter_context(Root.open(Path(place.root)))
+                stage = opening.enter_context(Root.open(house / "stage"))
+                trash = opening.enter_context(Root.open(house / "trash"))
+                self._stack.push(opening.pop_all())
+            self._open[name] = Site(name, root, stage, trash, identity, self._generation)
         return self._open[name]
 
     def trash_name(self) -> str:
@@ -70,67 +141,21 @@ class Sites:
         self._number += 1
         return f"{self._generation:06d}-{self._number:06d}"
 
-    def bring(self, row: FileRow, site: Site, staged: str) -> None:
-        """Make `staged` from bytes of this machine: reflink, else hard link, else copy. Raise DiskError."""
-        _discard(site.stage, staged)
-        if row.origin.startswith("file:"):
-            _copy_from(row.origin, site.stage, staged)
-            return
-        location, _, path = row.origin.partition(":")
-        link_or_copy(self.site(location).root, path, site.stage, staged)
 
-    def twin(self, site: Site, staged: str, name: str) -> None:
-        """Give a staged file a second staged name, for a variant that holds the same bytes twice."""
-        _discard(site.stage, name)
-        link_or_copy(site.stage, staged, site.stage, name)
-
-    def restore(self, row: FileRow, site: Site) -> str:
-        """Return the trash name that a row's origin means."""
-        return row.origin.removeprefix(f"{site.name}:trash/")
-
-    def place(
-        self, site: Site, source: Root, staged: str, row: FileRow, trash: str | None, mode: int | None
-    ) -> os.stat_result:
-        """Install a verified file under its final name; the old one, if there may be one, goes to the trash."""
-        if mode is not None:
-            _give_mode(source, staged, mode)
-        parent = row.path.rpartition("/")[0]
-        if parent:
-            site.root.mkdirs(parent)
-        return install(source, staged, site.root, row.path, trash=(site.trash, trash) if trash else None)
-
-    def describe(self, site: Site, trash: str, row: FileRow, address: Address, since: float) -> None:
-        """Write down what a trashed file was, before it goes."""
-        info = {
-            "path": row.path, "size": row.size, "digest": row.digest, "since": since,
-            "generation": self._generation, "address": str(address),
-        }  # fmt: skip
-        site.trash.write(trash + INFO, json.dumps(info, sort_keys=True).encode() + b"\n", 0o600)
-
-    def throw(self, site: Site, path: str, trash: str) -> None:
-        """Move a file into the trash, and take away the directories that it leaves empty."""
-        rename(site.root, path, site.trash, trash, replace=False)
-        parent = path.rpartition("/")[0]
-        if parent:
-            site.root.rmdir_empty_up(parent)
-
-    def forget(self, site: Site, trash: str) -> None:
-        """Take away the description of a file that has left the trash."""
-        site.trash.unlink(trash + INFO, missing_ok=True)
-
-    def discard_staged(self, site: Site, name: str, trash: str) -> None:
-        """Move a staged file into the trash."""
-        rename(site.stage, name, site.trash, trash, replace=False)
-
-
-def _discard(root: Root, name: str) -> None:
-    root.unlink(name, missing_ok=True)
+def give_mode(root: Root, name: str, mode: int) -> None:
+    """Give a staged file its mode, where the file system knows modes."""
+    fd = root.open_read(name)
+    try:
+        with contextlib.suppress(PermissionError):
+            os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
 
 
 def _copy_from(url: str, stage: Root, staged: str) -> None:
     from urllib.parse import unquote, urlsplit
 
-    from reconciler.disk import clone_or_copy, telling
+    from reconciler.disk import clone_or_copy
 
     path = unquote(urlsplit(url).path)
     with telling(path):
@@ -143,16 +168,7 @@ def _copy_from(url: str, stage: Root, staged: str) -> None:
         os.close(fd)
 
 
-def _give_mode(root: Root, name: str, mode: int) -> None:
-    fd = root.open_read(name)
-    try:
-        os.fchmod(fd, mode)
-    finally:
-        os.close(fd)
-
-
-def ordinary_mode() -> int:
-    """Return the mode of an ordinary new file: 0666 less the umask."""
+def _ordinary_mode() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return 0o666 & ~mask

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from reconciler.apply.sites import Sites
@@ -34,16 +36,16 @@ class Tools:
     now: Callable[[], float] = time.time
 
 
-@dataclass(slots=True)
+@dataclass
 class Work:
-    """One apply under way. `known` are files that a record vouches for, by (root, path)."""
+    """One apply under way. `held` are all records of the registry."""
 
     plan: Plan
     tools: Tools
     sites: Sites
     journal: Journal
     generation: int
-    known: Mapping[tuple[str, str], Placed]
+    held: tuple[Record, ...]
     stats: Mapping[tuple[str, str], tuple[int, int, int] | None]
     """(location, path) -> (size, mtime_ns, inode) when the plan was made, None for absent."""
     outcomes: dict[int, Outcome] = field(default_factory=dict)
@@ -51,16 +53,57 @@ class Work:
     drop: list[Address] = field(default_factory=list)
     received: dict[int, int] = field(default_factory=dict)
     """id of a step -> bytes that came over the network for it."""
+    unfinished: set[int] = field(default_factory=set)
+    """id of steps that failed while names were changing; the journal stays, and the next apply finishes them."""
     downloader: str = ""
     interrupted: bool = False
+    _since: dict[int, float] = field(default_factory=dict)
 
-    def finish(self, step: Step, result: Result, error: str = "", hint: str = "", seconds: float = 0.0) -> Outcome:
+    @cached_property
+    def known(self) -> dict[tuple[str, str], Placed]:
+        """Files that a record vouches for, by (root, path); what this apply places is added."""
+        return {(record.root, placed.path): placed for record in self.held for placed in record.files}
+
+    @cached_property
+    def mine(self) -> Mapping[Address, Record]:
+        """The records of this manifest."""
+        return {record.address: record for record in self.held if record.manifest == self.tools.manifest}
+
+    def said(self, root: str, path: str) -> tuple[str, ...]:
+        """Return what records say that a link or note holds: what lies there and says so is ours."""
+        return tuple(sorted(self._said.get((root, path), ())))
+
+    @cached_property
+    def _said(self) -> Mapping[tuple[str, str], set[str]]:
+        found: dict[tuple[str, str], set[str]] = {}
+        for record in self.held:
+            for path, text in (*record.links, *record.notes):
+                found.setdefault((record.root, path), set()).add(text)
+        return found
+
+    def started(self, step: Step) -> None:
+        """Take note that a step begins."""
+        self._since[id(step)] = time.monotonic()
+        self.show(lambda display: display.step_started(step))
+
+    def show(self, tell: Callable[[Display], object]) -> None:
+        """Tell whoever watches; a display that breaks (its reader has gone, say) stops nobody."""
+        with contextlib.suppress(Exception):
+            tell(self.tools.display)
+
+    def record(self, record: Record) -> None:
+        """Keep the record of a step that was done."""
+        self.put[record.address] = record
+        self.known.update(((record.root, placed.path), placed) for placed in record.files)
+
+    def finish(self, step: Step, result: Result, error: str = "", hint: str = "") -> Outcome:
         """Write down what became of a step and tell whoever watches."""
         done = result == "done"
+        seconds = time.monotonic() - self._since.get(id(step), time.monotonic())
         outcome = Outcome(
             step.address, step.action, step.reason, result, error, hint, self.received.get(id(step), 0),
             step.bytes.reuse if done else 0, step.bytes.trash if done else 0, seconds,
         )  # fmt: skip
         self.outcomes[id(step)] = outcome
-        self.tools.display.step_done(outcome)
+        self.show(lambda display: display.step_done(outcome))
         return outcome

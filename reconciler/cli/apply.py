@@ -11,11 +11,14 @@ import typer
 from reconciler.cli import session
 from reconciler.cli.applying import act, approved_actions, ask, hold, terminated_is_interrupted
 from reconciler.errors import DeclinedError, StaleError
-from reconciler.plan import Action, Plan, Selection
+from reconciler.plan import Action, Plan, Selection, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from reconciler.cli.applying import Held
     from reconciler.manifest import Loaded
+    from reconciler.state import Address
     from reconciler.survey import Means
 
 
@@ -114,10 +117,12 @@ def _plan(saved: Plan | None, loaded: Loaded, held: Held, means: Means, wanted: 
 
 
 def _is_continued(saved: Plan, held: Held) -> bool:
-    """Whether the last generation is an apply of this very plan, cut short or done."""
+    """Whether the registry moved on by an apply of this very plan, cut short or done, or by finishing one just now."""
     from reconciler import generations
     from reconciler.planjson import plan_id
 
+    if saved.registry_serial == held.recovered_from:
+        return True  # made while an apply stood unfinished, whose every step is compared below
     latest = generations.latest(held.registry.path)
     return latest is not None and latest.result.get("plan_id") == plan_id(saved)
 
@@ -126,10 +131,27 @@ def _without_unapproved(plan: Plan, approved: frozenset[Action] | None) -> Plan:
     """Hold back the steps that may not run unattended; they are told as blocked."""
     if approved is None:
         return plan
-    steps = tuple(
+    steps = [
         step
         if step.blocked or step.action is Action.KEEP or step.action in approved
         else replace(step, blocked=f"not approved (approve it with --approve {step.action})")
         for step in plan.steps
-    )
-    return replace(plan, steps=steps)
+    ]
+    while True:  # what needs a step that is held back is held back with it
+        held_back = [step for step in steps if step.blocked and step.after is not None]
+        places = {f"{step.address.location}:{row.path}": step.address for step in held_back for row in step.files}
+        variants = {step.address.variant: step.address for step in held_back}
+        found = {index: need for index, step in enumerate(steps) if (need := _needs(step, places, variants))}
+        if not found:
+            return replace(plan, steps=tuple(steps))
+        for index, need in found.items():
+            steps[index] = replace(steps[index], blocked=f"needs {need}, which is blocked")
+
+
+def _needs(step: Step, places: Mapping[str, Address], variants: Mapping[str, Address]) -> Address | None:
+    """Return the address of a step that is held back, and that this one cannot do without."""
+    if step.blocked or step.action is Action.KEEP:
+        return None
+    if step.after is None:
+        return variants.get(step.address.variant) if step.reason == "superseded" else None
+    return next((places[row.origin] for row in step.files if row.origin in places), None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.cli import session
 from reconciler.errors import DeclinedError, InputError, Problem
-from reconciler.inert import suggest
+from reconciler.inert import inert, suggest
 from reconciler.plan import Action, Plan
 
 if TYPE_CHECKING:
@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 
 
 class Held(NamedTuple):
-    """The registry, locked for writing and brought to its end if an apply was cut short."""
+    """The registry, locked for writing and brought to its end if an apply was cut short.
+
+    `recovered_from` is its serial before that, None when there was nothing to finish.
+    """
 
     registry: Registry
     fd: int
+    recovered_from: int | None = None
 
 
 @contextmanager
@@ -39,10 +43,13 @@ def hold(loaded: Loaded, means: Means) -> Iterator[Held]:
     from reconciler.render.lines import counted
 
     with locked(loaded.registry, holder="reconciler apply") as fd:
-        registry, recovered = recover(load(loaded.registry), means.digests)
+        found = load(loaded.registry)
+        registry, recovered = recover(found, means.digests)
         for one in recovered:
             session.tell(f"finished an interrupted apply: {counted(one.steps, 'step')} of it recorded")
-        yield Held(registry, fd)
+            for address, why in one.left:
+                session.tell(inert(f"{address}: cut off in the middle, and it cannot be finished now: {why}"))
+        yield Held(registry, fd, found.serial if recovered else None)
 
 
 def approved_actions(text: str | None) -> frozenset[Action] | None:
@@ -110,6 +117,9 @@ def act(
         files = {path.name: path.read_bytes() for path in loaded.files}
         applied = apply(plan, held.registry, tools, approved=approved or ALL, manifest_files=files, lock=lock)
     _account(applied.receipt, chosen, json)
+    if applied.unrecorded is not None:
+        session.tell("what was done is in the journal only; the next apply records it")
+        raise applied.unrecorded
     return applied.receipt
 
 

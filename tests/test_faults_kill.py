@@ -1,0 +1,179 @@
+"""SIGKILL at every single thing that apply asks of the disk; afterwards the next apply needs nobody's help.
+
+The plan at hand has something of everything: a download, a new revision that replaces and drops files, a link, a move
+to another place, a rename, a removal, mere records, and a cache with links and a note.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apply_kit import FakeDownloader, Ground, content, fake_network
+
+from reconciler import placing
+
+pytestmark = pytest.mark.faults
+
+CALLS = (
+    "write", "pwrite", "fsync", "ftruncate", "fchmod", "replace", "rename", "link", "unlink", "mkdir", "rmdir",
+    "symlink", "copy_file_range",
+)  # fmt: skip
+SHARDS = 6
+STORES = {"main": "huggingface", "mirror": "flat", "cache": "hf-cache"}
+
+WEIGHTS, OLD_WEIGHTS = content(1), content(2)
+SHARED = content(3)
+
+
+def before(ground: Ground) -> None:
+    ground.declare(
+        {
+            "model": ("hf:acme/model", 1, {"w.safetensors": OLD_WEIGHTS, "config.json": b"{1}", "sub/old.txt": b"old"}),
+            "old-name": ("hf:acme/named", 1, {"n.gguf": content(4)}),
+            "gone": ("hf:acme/gone", 1, {"g.gguf": content(5), "sub/g.json": b"{}"}),
+            "mover": ("hf:acme/mover", 1, {"m.gguf": content(6)}),
+            "said": ("hf:acme/said", 1, {"s.gguf": content(7)}),
+            "cached": ("hf:acme/cached", 1, {"c.gguf": content(8), "config.json": b"{8}"}, {"location": "cache"}),
+        },
+        locations=STORES,
+    )
+
+
+def after(ground: Ground) -> None:
+    ground.declare(
+        {
+            "model": ("hf:acme/model", 2, {"w.safetensors": WEIGHTS, "config.json": b"{2}"}),
+            "new-name": ("hf:acme/named", 1, {"n.gguf": content(4)}),
+            "mover": ("hf:acme/mover", 1, {"m.gguf": content(6)}, {"location": "mirror"}),
+            "said": ("hf:acme/said", 1, {"s.gguf": content(7)}, {"served_as": "chat"}),
+            "cached": ("hf:acme/cached", 2, {"c.gguf": content(9), "config.json": b"{8}"}, {"location": "cache"}),
+            "fresh": ("hf:acme/fresh", 1, {"f.gguf": SHARED, "twice.gguf": SHARED}),
+            "twin": ("hf:other/twin", 1, {"t.gguf": SHARED}, {"location": "mirror"}),
+        },
+        locations=STORES,
+    )
+
+
+def arm(at: int, calls: tuple[str, ...] = CALLS) -> Callable[[], int]:
+    """Die by SIGKILL at the `at`th of these calls; a write that is hit has written half. Return how many were left."""
+    left = [at]
+
+    def armed(real: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                if name == "write":
+                    real(args[0], bytes(args[1])[: len(args[1]) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+
+        return call
+
+    for name in calls:
+        setattr(os, name, armed(getattr(os, name), name))
+    placing.rename_at = armed(placing.rename_at, "renameat2")  # type: ignore[assignment]
+    return lambda: left[0]
+
+
+def in_a_child(work: Callable[[], int]) -> int:
+    """Run `work` in a process of its own and return its exit code, negative for the signal that killed it."""
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            code = work()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def killed_at(at: int, ground: Ground, command: Callable[[], int]) -> int:
+    def work() -> int:
+        arm(at)
+        return command()
+
+    return in_a_child(work)
+
+
+@pytest.fixture
+def grounds(world: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Ground]]:
+    """Make a machine a number, each with a cache of its own."""
+    with fake_network(FakeDownloader()):
+
+        def make(number: int) -> Ground:
+            path = world / str(number)
+            path.mkdir()
+            monkeypatch.setenv("XDG_CACHE_HOME", str(path / ".cache"))
+            net = FakeDownloader()
+            from reconciler import download
+
+            monkeypatch.setattr(download, "open_downloader", lambda *_, **__: _Open(net))
+            return Ground(path, net)
+
+        yield make
+
+
+class _Open:
+    def __init__(self, net: FakeDownloader) -> None:
+        self._net = net
+
+    def __enter__(self) -> FakeDownloader:
+        return self._net
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def places(ground: Ground) -> dict[str, bytes]:
+    return {f"{name}/{path}": data for name in STORES for path, data in ground.files(name).items()}
+
+
+def expectations(make: Callable[[int], Ground]) -> tuple[dict[str, bytes], dict[str, bytes], dict[str, dict[str, str]]]:
+    """Return what stands before and after an apply that nobody disturbs, and the links after it."""
+    ground = make(0)
+    before(ground)
+    assert ground.apply().code == 0
+    old = places(ground)
+    after(ground)
+    ran = ground.apply()
+    assert ran.code == 0, ran.text
+    assert ground.run("plan", "--detailed-exitcode").code == 0, ground.run("plan").out
+    assert ground.litter() == []
+    return old, places(ground), {name: ground.links(name) for name in STORES}
+
+
+def torn(ground: Ground, old: dict[str, bytes], new: dict[str, bytes]) -> list[str]:
+    """Name the final paths that hold neither the whole old file nor the whole new one, nor nothing where it may."""
+    now = places(ground)
+    wrong = [path for path, data in now.items() if data not in (old.get(path), new.get(path))]
+    return wrong + [path for path in old if path in new and path not in now]
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_whatever_call_apply_dies_at_the_next_one_finishes_and_the_one_after_has_nothing_to_do(
+    grounds: Callable[[int], Ground], shard: int
+) -> None:
+    old, new, links = expectations(grounds)
+    at = shard + 1
+    while True:
+        ground = grounds(at)
+        before(ground)
+        assert ground.apply().code == 0
+        after(ground)
+        code = killed_at(at, ground, lambda ground=ground: ground.apply().code)
+        assert code in (0, -signal.SIGKILL), f"{at}: {code}"
+        assert torn(ground, old, new) == [], at
+        ran = ground.apply()
+        assert ran.code == 0, f"{at}: {ran.text}"
+        assert ground.run("verify", "--full").code == 0, at
+        assert ground.run("plan", "--detailed-exitcode").code == 0, f"{at}: {ground.run('plan').out}"
+        assert (places(ground), {name: ground.links(name) for name in STORES}) == (new, links), at
+        assert ground.litter() == [], at
+        if code == 0:
+            print("CALLS", at)
+            return
+        at += SHARDS
