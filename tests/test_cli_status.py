@@ -11,6 +11,8 @@ import pytest
 from cli_kit import Box, a_box
 from syrupy.assertion import SnapshotAssertion
 
+from reconciler.cli import session
+
 
 @pytest.fixture
 def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Box]:
@@ -95,6 +97,21 @@ def test_a_disk_that_is_not_mounted_is_unreadable_and_blocks(box: Box) -> None:
     assert columns(box)["tiny-chat@weights"] == ("unreadable", "blocked")
     assert "is the disk mounted?" in told.out
     assert told.code == 0
+
+
+def test_a_terminal_is_told_in_full_why_variants_are_blocked_each_reason_once(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.apply()
+    shutil.rmtree(box.here / "lm studio" / "models")
+    monkeypatch.setattr(session, "width", lambda stream=None: 60)
+
+    told = box.run("status", "box.yaml").out
+
+    root = box.here / "lm studio" / "models"
+    why = f"blocked: 2 variants: lmstudio: {root} is not there, though we placed files in it: is the disk mounted?\n"
+    assert told.count(why) == 1
+    assert max(len(line) for line in told.splitlines()[:4]) <= 60
 
 
 def test_the_exit_code_tells_drift_only_when_asked(box: Box) -> None:

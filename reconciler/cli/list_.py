@@ -71,7 +71,7 @@ def _text(
     ours: Sequence[Held], locations: Mapping[str, ObservedLocation], unmanaged: Mapping[str, _Unmanaged]
 ) -> Iterator[str]:
     from reconciler.inert import human_bytes
-    from reconciler.render.lines import counted
+    from reconciler.render.lines import counted, name
     from reconciler.render.tables import table
 
     width, colour = session.width(), session.colour(session.settings())
@@ -91,6 +91,9 @@ def _text(
     if places:
         yield from table(places, ("location", "store", "root", "free", "unmanaged"), width=width, colour=colour)
         yield ""
+    for place in locations.values():
+        if not place.readable:
+            yield f"unreadable: {name(place.name)}: {name(place.why)}"
     size = sum(_size(held) for held in ours)
     yield f"{counted(len(ours), 'variant')} managed ({human_bytes(size)})." if ours else "Nothing is managed yet."
 
@@ -100,7 +103,7 @@ def _state(place: ObservedLocation, unmanaged: _Unmanaged) -> str:
     from reconciler.render.lines import counted
 
     if not place.readable:
-        return f"unreadable: {place.why}"
+        return "unreadable"
     if not place.exists:
         return "not there yet"
     return f"{counted(unmanaged.files, 'file')} ({human_bytes(unmanaged.bytes)})" if unmanaged.files else "none"

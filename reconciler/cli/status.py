@@ -69,7 +69,7 @@ def _print(plan: Plan, rows: Sequence[Row]) -> None:
         cells = [(row.drift, _deed(row.step), row.address, _why(row)) for row in rows]
         colour = session.colour(session.settings())
         session.say(table(cells, ("drift", "apply", "variant", "why"), width=session.width(), colour=colour))
-        session.say(["", _drift_line(rows)])
+        session.say(["", *_blocks(rows), _drift_line(rows)])
     if plan.resolved:
         session.say([lock_line(plan)])
     session.say([summary_line(plan)])
@@ -103,6 +103,21 @@ def _why(row: Row) -> str:
 def _told(finding: Finding) -> str:
     """Return what became of a file, without the digests, which are long."""
     return "holds other bytes" if finding.found is not None else finding.why
+
+
+def _blocks(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield on a terminal, whose width cuts the table, every reason for blocking in full; a crowd's reason once."""
+    from reconciler.render.lines import counted, name
+
+    if session.width() is None:
+        return
+    reasons: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.step is not None and row.step.blocked is not None:
+            reasons.setdefault(row.step.blocked, []).append(row)
+    for reason, held_up in reasons.items():
+        who = name(str(held_up[0].address)) if len(held_up) == 1 else counted(len(held_up), "variant")
+        yield f"blocked: {who}: {name(reason)}"
 
 
 def _drift_line(rows: Sequence[Row]) -> str:

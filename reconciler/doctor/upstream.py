@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from reconciler.sources.patience import Answer
     from reconciler.sources.world import World
 
-_TIMEOUT = 4.0
+_TIMEOUT = 3.0
 """Seconds for a connection, and again for an answer."""
-_DEADLINE = 15.0
+_DEADLINE = 8.0
 """Seconds for everything, looking the name up included: no timeout of a socket covers that."""
 _SKEW = 300.0
 """Seconds by which clocks may differ; signed URLs are good from 15 minutes to an hour."""
