@@ -71,8 +71,8 @@ def listing(source: str, revision: str | None, world: World) -> Listing:
 def locate(source: str, revision: str | None, artifact: Artifact, world: World) -> Located:
     """Ask the Hub where the file is now, and that it still is the locked one.
 
-    A file below `world.small` is not asked for twice: its address on the Hub is the answer, for connections that follow redirects
-    and keep the token at its origin; its digest is the judge of what comes.
+    A file below `world.small` is not asked for twice: its address on the Hub is the answer, for connections that
+    follow redirects and keep the token at its origin; its digest is the judge of what comes.
     """
     hunt = _hunt(source, revision, artifact, world)
     if artifact.size < world.small:
