@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reconciler.hub.demo_world import populate
+from reconciler.hub.demo_world import new_revision, populate
 from reconciler.hub.repos import file_of, read_tree
 from reconciler.hub.server import Hub
 
@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cdn_port=options.cdn_port,
     )
     hub.rate = options.rate
-    commits = populate(hub) if options.demo else {}
+    commits = populate(hub) if options.demo or options.demo_moved else {}
+    if options.demo_moved:
+        commits |= new_revision(hub)
     if options.directory:
         commits |= add_directory(hub, options.directory)
     parent = os.getppid()
@@ -65,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m reconciler.hub", description=__doc__)
     parser.add_argument("--directory", type=Path, help="holds owner/repo/files…")
     parser.add_argument("--demo", action="store_true", help="serve the small world of `reconciler demo`")
+    parser.add_argument("--demo-moved", action="store_true", help="the same, after its upstream moved on")
     parser.add_argument("--port", type=int, default=0, help="of the hub (0: a free one)")
     parser.add_argument("--cdn-port", type=int, default=0, help="of the CDN (0: a free one)")
     parser.add_argument("--token", help="the token that opens private and gated repositories")

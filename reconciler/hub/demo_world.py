@@ -16,13 +16,13 @@ _AWQ_CONFIG = {
     "quant_method": "awq", "bits": 4, "group_size": 64, "zero_point": True, "version": "gemm",
     "modules_to_not_convert": None,
 }  # fmt: skip
-_LARGE = 20 * 1024 * 1024
+_LARGE = {"Q8_0": 20 * 1024 * 1024, "F16": 48 * 1024 * 1024}
 
 
 def populate(world: World) -> dict[str, str]:
-    """Add the demo's repositories; return the commit of each. About 40 MiB, made in well under a second."""
+    """Add the demo's repositories; return the commit of each. About 90 MiB, made in well under a second."""
     small = gguf_files(_NAME, ["Q4_K_M", "IQ4_XS"], seed=3)
-    large = {f"{_NAME}-Q8_0.gguf": gguf("Q8_0", name=_NAME, seed=3, size=_LARGE)}
+    large = {f"{_NAME}-{quant}.gguf": gguf(quant, name=_NAME, seed=3, size=size) for quant, size in _LARGE.items()}
     awq = llama_files(2, shards=3, quantization_config=_AWQ_CONFIG, dtype="F16", hidden=128, name=f"{_NAME} AWQ")
     return {
         CHAT: world.add(CHAT, llama_files(1, hidden=512, layers=3, name=_NAME), message="First release"),
