@@ -107,7 +107,7 @@ def test_a_kept_world_goes_on_with_the_hub_that_is_told(world: Path) -> None:
 def test_nothing_of_the_user_reaches_the_commands_of_the_demo(world: Path) -> None:
     mine = {
         "HF_TOKEN": "hf_mine", "HF_HOME": "/mine", "HUGGING_FACE_HUB_TOKEN": "hf_mine", "https_proxy": "http://mine",
-        "ALL_PROXY": "http://mine", "RECONCILER_REGISTRY": "/mine", "XDG_DATA_HOME": "/mine", 
+        "ALL_PROXY": "http://mine", "RECONCILER_REGISTRY": "/mine", "XDG_DATA_HOME": "/mine",
         "XDG_CONFIG_HOME": "/mine", "HF_HUB_OFFLINE": "1", "CIVITAI_TOKEN": "mine",
     }  # fmt: skip
     given = environment(world, "http://127.0.0.1:1", {**mine, "NO_COLOR": "1", "PATH": "/bin"})
