@@ -9,7 +9,7 @@ import plan_kit as kit
 import pytest
 
 from reconciler.plan import Action, Bytes, Facts, Plan
-from reconciler.render.lines import arrow, cells, shorten
+from reconciler.render.lines import arrow, cells, changes, shorten
 from reconciler.render.text import plan_text
 
 HOSTILE = [
@@ -208,6 +208,13 @@ def test_a_file_that_leaves_is_listed_once() -> None:
     row = kit.row("gone.gguf", method="none")
     lines = shown(kit.plan([kit.remove("a@x", files=(row,), trash=(row,))]), verbose=True)
     assert [line.split()[0] for line in lines if "gone.gguf" in line] == ["trash"]
+
+
+def test_a_quant_that_the_new_bytes_will_tell_is_no_change_yet() -> None:
+    before, after = kit.facts(quant="bf16", revision="a" * 40), kit.facts(revision="b" * 40)
+    assert [change.name for change in changes(kit.download("a@x", before=before, after=after))] == ["revision"]
+    record = kit.step("a@x", Action.NORMALIZE, "record", before=before, after=after)
+    assert [change.name for change in changes(record)] == ["revision", "quant"]
 
 
 def test_deepdiff_and_rich_stay_away_where_no_record_changed() -> None:

@@ -33,6 +33,7 @@ COLOURS: Mapping[Action, str] = {
 _COMMAND = re.compile(r"(?<!\S)::")
 _HASH = re.compile(r"(?<![0-9a-f])(?:[0-9a-f]{40}|[0-9a-f]{64})(?![0-9a-f])")
 _SCALARS = ("source", "revision", "format", "quant", "path", "backend", "served_as", "license", "support", "protect")
+_DETECTED = ("format", "quant")
 
 
 class Change(NamedTuple):
@@ -160,6 +161,8 @@ def changes(step: Step) -> Iterator[Change]:
         return
     for field in _SCALARS:
         old, new = getattr(before, field), getattr(after, field)
+        if new is None and field in _DETECTED and step.action is Action.DOWNLOAD:
+            continue  # nobody knows before the bytes are here
         if old != new:
             yield _change(field, old, new)
     for role in sorted(before.roles.keys() | after.roles.keys()):
