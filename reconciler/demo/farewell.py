@@ -33,7 +33,7 @@ def leave(teller: Teller, account: Account, hub: Hub) -> None:
             f"the demo stops here: in {last.title!r}, `{last.command}` did not keep its promise: {broken}", False
         )
     if account.directory is not None:
-        _go_on(teller, Path(account.directory), hub)
+        _go_on(teller, account, Path(account.directory), hub)
     elif not account.ok:
         teller.says("`reconciler demo --keep DIR` leaves the directory for a closer look.")
     else:
@@ -43,12 +43,15 @@ def leave(teller: Teller, account: Account, hub: Hub) -> None:
         )
 
 
-def _go_on(teller: Teller, directory: Path, hub: Hub) -> None:
+def _go_on(teller: Teller, account: Account, directory: Path, hub: Hub) -> None:
     variables = {**own(directory, hub.url), "HF_TOKEN": TOKEN}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     (directory / ENVIRONMENT).write_text(
         "\n".join(["# Leads a shell into the world of the demo: `. ./env.sh`", *lines]) + "\n", "utf-8"
     )
+    if not account.ok:
+        teller.says(f"The world stays in {directory} for a closer look; `. ./{ENVIRONMENT}` leads a shell into it.")
+        return
     python = shlex.quote(sys.executable)
     ports = f"--port {urlsplit(hub.url).port} --cdn-port {urlsplit(hub.cdn_url).port}"
     command = "reconciler" if shutil.which("reconciler") else f"{python} -m reconciler"
@@ -58,7 +61,8 @@ def _go_on(teller: Teller, directory: Path, hub: Hub) -> None:
             "",
             f"  cd {shlex.quote(str(directory))}",
             f"  . ./{ENVIRONMENT}",
-            f"  {python} -m reconciler.hub --demo-moved --token {TOKEN} {ports} &",
+            f"  {python} -m reconciler.hub --demo-moved \\",
+            f"    --token {TOKEN} {ports} > hub.log &",
             f"  {command} plan",
             "",
         ]

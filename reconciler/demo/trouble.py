@@ -34,7 +34,7 @@ def a_kill(stage: Stage) -> None:
     stage.hub.rate = _SLOW
     there = stage.kill("apply", "--yes", grown=file.size // 4)
     stage.check(
-        f"killed with {human_bytes(there)} of {human_bytes(file.size)} in the stage, and no file under the final name",
+        f"killed at {human_bytes(there)} of {human_bytes(file.size)}, and nothing has the final name yet",
         file.size // 4 <= there < file.size and not final.exists(),
     )
     stage.hub.reset_log()
