@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from reconciler import __version__
 from reconciler.cli import COMMANDS, run
 
 HEAVY = {
@@ -149,3 +150,19 @@ def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
     assert len(done.stdout) == 10
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"reconciler {__version__}\n"
+
+
+def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+def test_every_command_tells_exit_codes_in_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        assert run([name, "--help"]) == 0
+        assert "xit codes" in capsys.readouterr().out, name

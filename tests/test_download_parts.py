@@ -25,7 +25,7 @@ from reconciler.download.retry import Budget, backoff, expiry, rate_limit_reset,
 from reconciler.download.stream import continues
 from reconciler.download.watch import Teller
 from reconciler.download.wire import check_url, origin, proxy_for
-from reconciler.errors import TransferError
+from reconciler.errors import InputError, TransferError
 from reconciler.hub.server import Hub
 
 NOW = 1_800_000_000.0
@@ -195,7 +195,7 @@ def test_without_aria2c_the_name_says_so_and_everything_arrives(world: Path, mon
     with Hub() as hub:
         item = plain(hub.serve("a.bin", data), data, world)
         for found, words in ((None, "no aria2c here"), (old, "aria2c 1.19 is older than 1.36")):
-            monkeypatch.setattr("reconciler.download.program.find_aria2c", lambda found=found: found)
+            monkeypatch.setattr("reconciler.download.program.find_aria2c", lambda named=None, found=found: found)
             with open_downloader(QUICK) as downloader:
                 assert words in downloader.name
                 assert downloader.name.startswith("huggingface_hub")
@@ -296,3 +296,14 @@ print([name for name in ('aria2p', 'huggingface_hub', 'urllib3', 'ssl') if name 
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
     assert download.__all__
+
+
+def test_a_downloader_that_was_chosen_is_used_or_refused_in_words(world: Path) -> None:
+    with open_downloader(QUICK, choice="huggingface_hub") as downloader:
+        assert downloader.name.startswith("huggingface_hub")
+    with pytest.raises(InputError, match="there is no /nowhere/aria2c here"), open_downloader(aria2c="/nowhere/aria2c"):
+        pass
+    real = find_aria2c()
+    assert real is not None
+    with open_downloader(QUICK, choice="aria2c", aria2c=str(real.path)) as downloader:
+        assert downloader.name.startswith("aria2c")

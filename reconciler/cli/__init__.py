@@ -33,32 +33,43 @@ def app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
         name="reconciler",
         help="Terraform for model weights: write down what should be there, see the plan, apply it, undo it.",
         epilog=_EPILOG,
-        no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name in commands:
         module = importlib.import_module(f"reconciler.cli.{name}_" if name == "list" else f"reconciler.cli.{name}")
-        built.command(name)(module.command)
+        own_codes = "Exit codes:" in (module.command.__doc__ or "")
+        built.command(name, epilog=None if own_codes else _EPILOG)(module.command)
 
     @built.callback()
-    def _options(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
-        if version:
-            from reconciler import __version__
-
-            print(f"reconciler {__version__}")  # noqa: T201
-            raise typer.Exit
+    def _options(
+        version: bool = typer.Option(
+            False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ) -> None:
+        pass
 
     return built
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import typer
+
+        from reconciler import __version__
+
+        print(f"reconciler {__version__}")  # noqa: T201
+        raise typer.Exit
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. Whatever goes wrong ends as one clear error, never as a traceback."""
     import typer
 
+    arguments = arguments or ["--help"]
     # Reading the options of one command is quicker than those of all; whoever asks for help or mistypes gets all.
-    wanted = arguments[0] if arguments else ""
+    wanted = arguments[0]
     command = typer.main.get_command(app([wanted] if wanted in COMMANDS else COMMANDS))
     try:
         code = command.main(list(arguments), prog_name="reconciler", standalone_mode=False)

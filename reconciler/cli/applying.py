@@ -133,7 +133,7 @@ def _downloader(chosen: Settings, fd: int) -> AbstractContextManager[Downloader]
         rate=chosen.limit_rate,
         retries=chosen.retries,
     )
-    return open_downloader(limits, keep_fds=(fd,))
+    return open_downloader(limits, keep_fds=(fd,), choice=chosen.downloader, aria2c=chosen.aria2c)
 
 
 def _account(receipt: Receipt, chosen: Settings, json: bool) -> None:

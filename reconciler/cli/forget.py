@@ -18,9 +18,9 @@ def command(
     yes: session.Yes = False,
     json: session.Json = False,
 ) -> int:
-    """Drop the record of a variant; its files stay, and are nobody's from then on.
+    """Stop managing a variant; its files stay where they are.
 
-    A variant that is still declared is adopted again by the next apply.
+    The files are nobody's from then on. A variant that is still declared is adopted again by the next apply.
 
     \b
     Examples:

@@ -23,9 +23,10 @@ def command(
     yes: session.Yes = False,
     json: session.Json = False,
 ) -> int:
-    """Remove for good what has waited in the trash longer than policy.keep_trash.
+    """Free what has waited in the trash long enough.
 
-    What is gone cannot be undone from the trash any more; `undo` then fetches it again.
+    Long enough is policy.keep_trash, or --older-than. What is gone cannot come back from the trash any more; `undo`
+    then fetches it again.
 
     \b
     Examples:

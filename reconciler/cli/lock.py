@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 def command(
     manifest: session.Manifest = None,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="With --upgrade: only these.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="With --upgrade: only these.")] = None,
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Move to what upstream has now.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 2 when upstream has moved.")] = False,
     json: session.Json = False,
     offline: session.Offline = False,
 ) -> int:
-    """Resolve what the lock lacks: revisions, files, sizes and digests.
+    """Resolve what the lock lacks: commits, files, sizes, digests.
 
     What is locked stays as it is, however upstream moves, until --upgrade.
 

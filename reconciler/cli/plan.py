@@ -25,9 +25,10 @@ def command(
     offline: session.Offline = False,
     verbose: session.Verbose = False,
 ) -> int:
-    """Compare the manifest with this machine and print what would change.
+    """Say what apply would do, and touch nothing.
 
-    Nothing is written but the plan itself and the cache of digests; only hosts of declared sources are asked.
+    The manifest and its lock are compared with this machine. Nothing is written but the plan itself and the cache of
+    digests; only hosts of declared sources are asked.
 
     \b
     Examples:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Manifest = Annotated[
     str | None,
-    typer.Argument(metavar="[MANIFEST]", help="File or directory; default: manifests/, else reconciler.yaml."),
+    typer.Argument(metavar="MANIFEST", help="File or directory; default: manifests/, else reconciler.yaml."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one strict JSON document.")]
 Target = Annotated[

