@@ -49,8 +49,9 @@ def selection(target: Iterable[str] | None, exclude: Iterable[str] | None, allow
 
 
 def say(lines: Iterable[str]) -> None:
-    """Print lines for people on standard output."""
+    """Print lines for people on standard output, before anything that follows on standard error."""
     sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()
 
 
 def tell(text: str) -> None:
