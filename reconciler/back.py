@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import posixpath
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from reconciler import generations
+from reconciler import generations, planfile
 from reconciler.apply import undone
 from reconciler.content import Contents
-from reconciler.diff import World
+from reconciler.decide import settle
 from reconciler.errors import InputError
 from reconciler.manifest import Loaded
 from reconciler.plan import Plan, Selection
-from reconciler.registry import Registry
+from reconciler.registry import Registry, records
 from reconciler.safety import Limits
-from reconciler.state import Address, Artifact, Desired, Layout, Placement, Record
-from reconciler.survey import Means, assemble, look, read_unread, recalled, settle
+from reconciler.state import Address, Artifact, Desired, Digest, Layout, Link, Placement, Record
+from reconciler.survey import Means, assemble, look, read_unread, recalled
+from reconciler.world import World
 
 
 def plan_back(loaded: Loaded, registry: Registry, means: Means, to: int | None = None) -> tuple[Plan, int]:
@@ -32,34 +34,72 @@ def plan_back(loaded: Loaded, registry: Registry, means: Means, to: int | None =
     if first not in ours:
         known = ", ".join(map(str, ours[-10:]))
         raise InputError(f"no generation {first} of this manifest", where=str(registry.path), hint=f"known: {known}")
-    contents = look(loaded, registry)
     steps_back = []
+    adopted: set[tuple[str, str, Digest]] = set()
     for number in reversed([number for number in ours if number >= first]):
         generation = generations.read(registry.path, number)
         touched = [Address(*entry) for entry in generation.result["touched"]]
         steps_back.append((touched, generation.before))
-    records = undone((held.record for held in contents.ours), steps_back)
-    return plan_records(records, contents, registry, means, loaded), first
+        adopted |= _adopted(generation)
+    back = undone((record for record in records(registry) if record.manifest == loaded.identity), steps_back)
+    contents = look(loaded, registry, back)
+    return plan_records(back, contents, registry, means, loaded, spared=_spared(contents, adopted)), first
+
+
+def _adopted(generation: generations.Generation) -> set[tuple[str, str, Digest]]:
+    """Return (root, path, digest) of the files that were there before an apply recorded them.
+
+    Of an apply that was cut short the plan is not kept; what it adopted is told from nothing.
+    """
+    if not generation.plan:
+        return set()
+    plan = planfile.loads(generation.plan, str(generation.directory / "plan"))
+    return {
+        (plan.locations[step.address.location].root, row.path, row.digest)
+        for step in plan.changes
+        if step.before is None and step.after is not None
+        for row in step.files
+        if row.method == "none" and not row.origin and row.digest is not None
+    }
+
+
+def _spared(contents: Contents, adopted: Collection[tuple[str, str, Digest]]) -> frozenset[tuple[str, str]]:
+    """Return (location, path) of adopted files that are still what they were, and of the links to them."""
+    found: set[tuple[str, str]] = set()
+    for held in contents.ours:
+        root = contents.locations[held.location].root
+        kept = {placed.path for placed in held.record.files if (root, placed.path, placed.digest) in adopted}
+        links = (link.path for link in held.record.links if _reaches(link, kept))
+        found.update((held.location, path) for path in (*kept, *links))
+    return frozenset(found)
+
+
+def _reaches(link: Link, paths: Collection[str]) -> bool:
+    return posixpath.normpath(posixpath.join(posixpath.dirname(link.path), link.target)) in paths
 
 
 def plan_records(
-    records: Iterable[Record],
+    true: Iterable[Record],
     contents: Contents,
     registry: Registry,
     means: Means,
     loaded: Loaded,
     *,
     only: bool = False,
+    spared: frozenset[tuple[str, str]] = frozenset(),
 ) -> Plan:
-    """Return the plan that makes `records` true: these and no others of this manifest, or with `only`, these alone."""
+    """Return the plan that makes the records `true`: these and no others of this manifest; with `only`, these alone.
+
+    `spared` are files (location, path) that stay where they are even where no record is left of them.
+    """
     names = {place.root: name for name, place in contents.locations.items()}
-    wanted = tuple(desired_from(record, names[record.root]) for record in records if record.root in names)
+    wanted = tuple(desired_from(record, names[record.root]) for record in true if record.root in names)
     contents = replace(contents, known=recalled(contents, wanted, means.digests))
-    world = World(wanted, contents, whole=False, scope=(lambda _: not only))
+    world = World(wanted, contents, whole=False, scope=(lambda _: not only), spared=spared)
     world = read_unread(world, means)
     limits = Limits(1.0, loaded.manifest.policy.min_free)
     selection = Selection(allow=("*",))  # who undoes has asked for exactly these removals
-    world, steps = settle(world, limits, selection, lambda _: None)
+    world, steps = settle(world, limits, selection, lambda _: {})
     plan = assemble(world, steps, selection, registry)
     return replace(plan, manifest_path=str(loaded.path), manifest_name=loaded.name, manifest_digest=loaded.digest)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -12,6 +13,8 @@ from reconciler.state import (
     Algorithm,
     Digest,
     Known,
+    Link,
+    Note,
     ObservedFile,
     ObservedLocation,
     Placed,
@@ -66,22 +69,34 @@ class Contents:
 
     @cached_property
     def claimed(self) -> Mapping[tuple[str, str], Held]:
-        """(location, path) -> the record of another manifest that holds it."""
-        return {(held.location, placed.path): held for held in self.theirs for placed in held.record.files}
+        """(location, path) -> the record of another manifest that holds it, as a file or a note."""
+        notes = {(held.location, note.path): held for held in self.theirs for note in held.record.notes}
+        return notes | {(held.location, placed.path): held for held in self.theirs for placed in held.record.files}
 
     @cached_property
-    def _recorded(self) -> Mapping[tuple[str, str], Placed]:
-        theirs = {(held.location, placed.path): placed for held in self.theirs for placed in held.record.files}
-        return {**theirs, **self.placed}
+    def _recorded(self) -> Mapping[tuple[str, str], tuple[Placed, ...]]:
+        """(location, path) -> what every record says of it: several may hold one file, each as it saw it last."""
+        found: dict[tuple[str, str], tuple[Placed, ...]] = {}
+        for held in (*self.ours, *self.theirs):
+            for placed in held.record.files:
+                key = (held.location, placed.path)
+                found[key] = (*found.get(key, ()), placed)
+        return found
+
+    @cached_property
+    def _extras(self) -> frozenset[tuple[str, str]]:
+        """(location, path) of every link and note that this manifest recorded."""
+        links = {(held.location, link.path) for held in self.ours for link in held.record.links}
+        return frozenset(links | {(held.location, note.path) for held in self.ours for note in held.record.notes})
 
     def digest_of(self, location: str, file: ObservedFile, kind: Algorithm) -> Digest | None:
         """Return the digest of a file's bytes when it is known; what was read last wins over what was recorded."""
         learnt = self.known.get(identity_key(file))
         if learnt is not None and kind in learnt:
             return learnt[kind]
-        placed = self._recorded.get((location, file.path))
-        if placed is not None and algorithm(placed.digest) == kind and _as_recorded(placed, file):
-            return placed.digest
+        for placed in self._recorded.get((location, file.path), ()):
+            if _as_recorded(placed, file) and algorithm(placed.digest) == kind:
+                return placed.digest
         return None
 
     def untouched(self, location: str, placed: Placed) -> bool | None:
@@ -112,6 +127,44 @@ class Contents:
         if untouched is None:
             return None
         return Situation.OLD if untouched and placed.digest != artifact.digest else Situation.CORRUPT
+
+    def note_situation(self, location: str, note: Note) -> Situation | None:
+        """Tell what lies at the path of a wanted note; None when the file must be read first."""
+        file = self.locations[location].files.get(note.path)
+        if file is None:
+            return Situation.MISSING if self.obstacle(location, note.path) is None else Situation.FOREIGN
+        if file.size == len(note.text.encode()):
+            known = self.digest_of(location, file, "sha256")
+            if known is None:
+                return None
+            if known == note_digest(note):
+                return Situation.RIGHT
+        return Situation.OLD if (location, note.path) in self._extras else Situation.FOREIGN
+
+    def link_situation(self, location: str, link: Link) -> Situation:
+        """Tell what lies at the path of a wanted link."""
+        place = self.locations[location]
+        target = place.links.get(link.path)
+        if target == link.target:
+            return Situation.RIGHT
+        if target is not None:
+            return Situation.OLD if (location, link.path) in self._extras else Situation.FOREIGN
+        free = link.path not in place.files and self.obstacle(location, link.path) is None
+        return Situation.MISSING if free else Situation.FOREIGN
+
+    def hidden(self, location: str, path: str) -> str | None:
+        """Return what keeps anyone from knowing what lies at a path: it, or a directory above it, cannot be read."""
+        others = self.locations[location].others
+        while path and others:
+            why = others.get(path, "")
+            if why.startswith("cannot be read"):
+                return f"{path} {why}"
+            path = path.rpartition("/")[0]
+        return None
+
+    def whole(self, location: str, path: str) -> str:
+        """Return the absolute path: the same for one file that is seen from two locations, one below the other."""
+        return f"{self.locations[location].root}/{path}"
 
     def obstacle(self, location: str, path: str) -> str | None:
         """Return what stands at or above a path where a file should go, in words; None when the way is free."""
@@ -144,6 +197,11 @@ class Contents:
     @cached_property
     def _directory_cache(self) -> dict[str, frozenset[str]]:
         return {}
+
+
+def note_digest(note: Note) -> Digest:
+    """Return the digest of the file that a note is."""
+    return Digest(f"sha256:{hashlib.sha256(note.text.encode()).hexdigest()}")
 
 
 def _as_recorded(placed: Placed, file: ObservedFile) -> bool:

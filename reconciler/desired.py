@@ -38,7 +38,7 @@ def desire(loaded: Loaded, pins: Mapping[str, Pin], problems: Mapping[str, Probl
     for name, variant in manifest.variants.items():
         pin = pins.get(name)
         if pin is None:
-            undecided.append(Undecided(name, variant.location or "", _why(problems.get(name))))
+            undecided.append(Undecided(name, variant.location or "", _why(problems.get(name)), variant.source))
             continue
         pin, left_out = without_redundant_pickles(pin, manifest.policy.pickle)
         if left_out:
@@ -85,7 +85,8 @@ def _place(
     told, quant_told = told_by_names(pin.source, [artifact.path for artifact in pin.files])
     location = variant.location or route(manifest, variant, variant.format or told, variant.quant or quant_told)
     if location is None:
-        return Undecided(name, "", "no location is given and no route matches (add `location:` or a route)")
+        why = "no location is given and no route matches (add `location:` or a route)"
+        return Undecided(name, "", why, variant.source)
     store = manifest.locations[location].store
     if store not in STORES:
         return Undecided(name, location, f"this version does not manage {store} locations yet")
@@ -93,7 +94,7 @@ def _place(
     try:
         layout = store_of(store).layout(pin)
     except ValueError as error:
-        return Undecided(name, location, str(error))
+        return Undecided(name, location, str(error), variant.source)
     attributes = Attributes(
         backend=variant.backend,
         format=variant.format,

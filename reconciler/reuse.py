@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 from reconciler.content import Contents, Question
-from reconciler.plan import Method
-from reconciler.state import Digest, Placement, Record, algorithm
+from reconciler.plan import FileRow, Method
+from reconciler.state import Address, Digest, Placement, Record, algorithm
 
 WORTH_READING = 1 << 20
 """Files below this size (bytes) are fetched rather than searched for by reading every file of the same size."""
@@ -24,38 +24,57 @@ class Provision(NamedTuple):
 
 @dataclass
 class Shelf:
-    """What can be had without the network, by digest; grows as steps promise more."""
+    """What can be had without the network, by digest; grows as steps promise more.
+
+    `leaving` are origins (`LOCATION:path`) that may be gone or other bytes by the time that another step looks there,
+    with the one address whose step still finds them.
+    """
 
     contents: Contents
-    promised: dict[Digest, str] = field(default_factory=dict)
-    """digest -> `LOCATION:path` of a file that an earlier step of the plan will place."""
+    leaving: Mapping[str, Address] = field(default_factory=dict)
+    _promised: dict[Digest, list[str]] = field(default_factory=dict)
+    _places: set[str] = field(default_factory=set)
 
-    def provide(self, location: str, wanted: Placement) -> Provision:
+    def provide(self, address: Address, wanted: Placement) -> Provision:
         """Say how one missing file is best had: from the trash, from elsewhere on this machine, or from its source."""
         digest, url = wanted.artifact.digest, wanted.artifact.url
-        trashed = self._trash.pop((location, digest), None)  # a move takes it: nobody else can have it
+        trashed = self._trash.get((address.location, digest))
         if trashed:
-            return Provision("move", f"{location}:trash/{trashed}")
-        here = self._present.get(digest) or self._sought.get(digest)
-        origin = self._nearest(location, wanted.path, here) if here else self.promised.get(digest)
+            return Provision("move", f"{address.location}:trash/{trashed}")
+        origin = self._nearest(address, digest)
         if origin:
-            near = self._device(origin.partition(":")[0]) == self._device(location)
+            near = self._device(origin.partition(":")[0]) == self._device(address.location)
             return Provision("link" if near else "copy", origin)
         if url.startswith("file:"):
             return Provision("copy", url)
         return Provision("fetch", "")
 
-    def promise(self, location: str, wanted: Placement) -> None:
+    def places(self, location: str, wanted: Placement) -> bool:
+        """Whether an earlier step of the plan places this very file."""
+        return f"{location}:{wanted.path}" in self._places
+
+    def promise(self, location: str, row: FileRow) -> None:
         """Note that a file will be there once the step at hand is done."""
-        self.promised.setdefault(wanted.artifact.digest, f"{location}:{wanted.path}")
+        assert row.digest is not None
+        origin = f"{location}:{row.path}"
+        self._promised.setdefault(row.digest, []).append(origin)
+        self._places.add(origin)
+        if row.method == "move":  # a move takes it: nobody else can have it
+            self._trash.pop((location, row.digest), None)
 
     def _device(self, location: str) -> int:
         return self.contents.locations[location].device
 
-    def _nearest(self, location: str, path: str, origins: list[str]) -> str:
-        device = self._device(location)
-        others = [origin for origin in origins if origin != f"{location}:{path}"] or origins
-        return min(others, key=lambda origin: (self._device(origin.partition(":")[0]) != device, origin))
+    def _nearest(self, address: Address, digest: Digest) -> str:
+        """Return the best origin: on the same file system, managed before promised before anybody's; '' for none."""
+        device = self._device(address.location)
+        best: tuple[bool, int, str] | None = None
+        for rank, origins in enumerate((self._present, self._promised, self._sought)):
+            for origin in origins.get(digest, ()):
+                if self.leaving.get(origin, address) == address:
+                    found = (self._device(origin.partition(":")[0]) != device, rank, origin)
+                    best = found if best is None else min(best, found)
+        return best[2] if best else ""
 
     @cached_property
     def _trash(self) -> dict[tuple[str, Digest], str]:
@@ -100,11 +119,11 @@ class Shelf:
                     found.setdefault(digest, []).append(f"{location}:{file.path}")
         return found
 
-    def candidates(self, wanted: Placement) -> Iterator[Question]:
+    def candidates(self, address: Address, wanted: Placement) -> Iterator[Question]:
         """Name the unread files that could hold the wanted bytes: the same size, and worth reading."""
         artifact = wanted.artifact
         kind = algorithm(artifact.digest)
-        if artifact.size < WORTH_READING or artifact.digest in self._present or artifact.digest in self._sought:
+        if artifact.size < WORTH_READING or self._nearest(address, artifact.digest):
             return
         for location, file, _ in self._by_size.get(artifact.size, ()):
             if self.contents.digest_of(location, file, kind) is None:

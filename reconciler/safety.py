@@ -43,12 +43,13 @@ def selects(patterns: Iterable[str], address: Address) -> bool:
 
 def _protected(step: Step, held: Mapping[Address, Held], selection: Selection) -> Step:
     record = held.get(step.address)
-    if step.action is not Action.REMOVE or step.after is not None or step.blocked or record is None:
+    loses = step.action is Action.REMOVE or step.reason == "duplicate-record"  # the latter loses the protection
+    if not loses or step.after is not None or step.blocked or record is None:
         return step
     if not record.record.attributes.protect or selects(selection.allow, step.address):
         return step
-    why = f"protected (declare it with `protect: false` and apply, or allow it once with --allow-remove {step.address})"
-    return replace(step, blocked=why)
+    way = "" if step.reason == "superseded" else "declare it with `protect: false` and apply, or "
+    return replace(step, blocked=f"protected ({way}allow it once with --allow-remove {step.address})")
 
 
 def _too_many(steps: list[Step], held: Mapping[Address, Held], limits: Limits, selection: Selection) -> list[Step]:
@@ -63,7 +64,8 @@ def _too_many(steps: list[Step], held: Mapping[Address, Held], limits: Limits, s
         f"{limits.max_remove:.0%} "
         "(allow them by address with --allow-remove GLOB, or raise the policy)"
     )
-    return [replace(step, blocked=why) if step in counted else step for step in steps]
+    surplus = set(map(id, counted))
+    return [replace(step, blocked=why) if id(step) in surplus else step for step in steps]
 
 
 def _after_its_new_place(steps: Iterable[Step]) -> list[Step]:

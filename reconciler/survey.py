@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,11 +10,10 @@ from typing import NamedTuple
 from reconciler import lockfile, resolve, sources
 from reconciler.content import Contents, Held
 from reconciler.content import Question as Unread
+from reconciler.decide import settle
 from reconciler.desired import desire
-from reconciler.diff import World, diff, paths_of, questions
+from reconciler.diff import questions
 from reconciler.digests import Digests, Question, Watch
-from reconciler.errors import InputError, Problem
-from reconciler.inert import suggest
 from reconciler.lockfile import Lock
 from reconciler.manifest import Loaded
 from reconciler.observe import Question as Sight
@@ -22,9 +21,9 @@ from reconciler.observe import observe_all
 from reconciler.plan import Action, Place, Plan, Reliance, Selection, Step
 from reconciler.registry import Registry, records
 from reconciler.resolve import Resolution
-from reconciler.safety import Limits, guard, selects
+from reconciler.safety import Limits
+from reconciler.selecting import check_selection, is_selected, is_selected_undecided, left_out, scope
 from reconciler.state import (
-    Address,
     Algorithm,
     Desired,
     Digest,
@@ -33,12 +32,11 @@ from reconciler.state import (
     ObservedLocation,
     Pin,
     Record,
-    Undecided,
+    algorithm,
     identity_key,
 )
-
-_ROUNDS = 4
-"""How often a plan is made anew because a step that others counted on turned out to be blocked."""
+from reconciler.stores import STORES
+from reconciler.world import World, address_of, paths_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +88,19 @@ def survey(
     unwritten = {name: pin for name, pin in (reviewed or {}).items() if lock is None or lock.pins.get(name) != pin}
     desires = desire(loaded, resolution.pins, resolution.problems)
     located = look(loaded, registry)
-    _check_selection(loaded, located, selection)
-    wanted = tuple(d for d in desires.variants if _selected(selection, d.address))
-    undecided = tuple(u for u in desires.undecided if _selected(selection, Address(u.variant, u.location or "?")))
-    contents = replace(located, known=recalled(located, wanted, means.digests))
-    whole = not (selection.target or selection.exclude)
-    scope = _scope(desires.variants, desires.undecided, selection)
-    world = World(wanted, contents, undecided, scope=scope, whole=whole)
+    check_selection(selection, desires.variants, desires.undecided, map(address_of, located.ours))
+    wanted = tuple(d for d in desires.variants if is_selected(selection, d.address))
+    world = World(
+        wanted,
+        replace(located, known=recalled(located, wanted, means.digests)),
+        tuple(entry for entry in desires.undecided if is_selected_undecided(selection, entry)),
+        scope=scope(desires.variants, desires.undecided, selection),
+        whole=not (selection.target or selection.exclude),
+        unselected=tuple(left_out(desires.variants, selection)),
+    )
     world = read_unread(world, means)
     limits = Limits(loaded.manifest.policy.max_remove, loaded.manifest.policy.min_free)
-    world, steps = settle(world, limits, selection, lambda pin: sources.access(pin, means.sources))
+    world, steps = settle(world, limits, selection, lambda pins: denied(pins, means.sources))
     plan = assemble(world, steps, selection, registry)
     plan = replace(
         plan,
@@ -123,11 +124,11 @@ def _completed(lock: Lock | None, reviewed: Mapping[str, Pin]) -> Lock | None:
 # -- looking ----------------------------------------------------------------------------------------------------------
 
 
-def look(loaded: Loaded, registry: Registry) -> Contents:
-    """Observe every declared location, and every root that only our records still name."""
+def look(loaded: Loaded, registry: Registry, also: Iterable[Record] = ()) -> Contents:
+    """Observe every declared location, and every root that only our records, or those of `also`, still name."""
     recorded = records(registry)
     ours = [record for record in recorded if record.manifest == loaded.identity]
-    roots = roots_of(loaded, ours, registry)
+    roots = roots_of(loaded, (*ours, *also), registry)
     expected = {location.root: location.id for location in registry.locations.values()}
     seen = observe_all(Sight(root.name, root.store, root.path, expected.get(root.path)) for root in roots)
     names = {root.path: root.name for root in roots}
@@ -142,7 +143,11 @@ def look(loaded: Loaded, registry: Registry) -> Contents:
 
 def roots_of(loaded: Loaded, ours: Iterable[Record], registry: Registry) -> tuple[Root, ...]:
     """Return the declared locations and, under names that do not clash, roots that only records still name."""
-    declared = [Root(name, spec.store, str(spec.root)) for name, spec in loaded.manifest.locations.items()]
+    declared = [
+        Root(name, spec.store, spec.root)
+        for name, spec in loaded.manifest.locations.items()
+        if spec.store in STORES and spec.root is not None
+    ]
     names = {root.name for root in declared}
     paths = {root.path for root in declared}
     more: dict[str, Root] = {}
@@ -150,7 +155,8 @@ def roots_of(loaded: Loaded, ours: Iterable[Record], registry: Registry) -> tupl
     for record in ours:
         if record.root not in paths and record.root not in more:
             name = record.address.location
-            name = name if name not in names else record.root
+            while name in names:
+                name += ".old"  # not its path: an address is the same on every machine
             names.add(name)
             more[record.root] = Root(name, stores.get(record.root, "flat"), record.root)
     return (*declared, *more.values())
@@ -158,17 +164,20 @@ def roots_of(loaded: Loaded, ours: Iterable[Record], registry: Registry) -> tupl
 
 def recalled(contents: Contents, wanted: Sequence[Desired], digests: Digests) -> Known:
     """Ask the cache about the files that the plan speaks of; about every file when bytes must be searched for."""
-    paths: list[tuple[str, str]] = [(d.address.location, p.path) for d in wanted for p in d.layout.files]
-    paths += [(held.location, placed.path) for held in contents.ours for placed in held.record.files]
+    paths: list[tuple[str, str, Digest | None]] = [
+        (d.address.location, p.path, p.artifact.digest) for d in wanted for p in d.layout.files
+    ]
+    paths += [(d.address.location, note.path, None) for d in wanted for note in d.layout.notes]
+    paths += [(held.location, placed.path, None) for held in contents.ours for placed in held.record.files]
     files: dict[tuple[int, int, int, int], ObservedFile] = {}
-    missing = False
-    for location, path in paths:
+    searching = False
+    for location, path, digest in paths:
         file = contents.locations[location].files.get(path)
-        if file is None:
-            missing = True
-        else:
+        if file is not None:
             files[identity_key(file)] = file
-    if missing:
+        if digest is not None and (file is None or contents.digest_of(location, file, algorithm(digest)) != digest):
+            searching = True
+    if searching:
         for place in contents.locations.values():
             files.update((identity_key(file), file) for file in place.files.values())
     return digests.known(files.values()) if files else {}
@@ -203,37 +212,15 @@ def _grouped(world: World, asked: Iterable[Unread]) -> list[Question]:
 # -- deciding ---------------------------------------------------------------------------------------------------------
 
 
-def settle(
-    world: World, limits: Limits, selection: Selection, access: Callable[[Pin], str | None]
-) -> tuple[World, tuple[Step, ...]]:
-    """Make steps, probe access for what must be fetched, and make them anew while a blocked step was counted on."""
-    for _ in range(_ROUNDS):
-        steps = guard(diff(world), world.held, world.locations, limits, selection)
-        pins = {d.address: d.pin for d in world.desired}
-        denied = dict(world.denied)
-        fetching = [s.address for s in steps if s.action is Action.DOWNLOAD and not s.blocked]
-        denied.update(_denied({a.variant: pins[a] for a in fetching if a.variant not in denied}, access))
-        stuck = frozenset(step.address for step in steps if step.blocked and step.after is not None) | world.stuck
-        if denied == dict(world.denied) and not _counted_on(steps, stuck - world.stuck):
-            break
-        world = replace(world, denied=denied, stuck=stuck)
-    return world, steps
-
-
-def _denied(pins: Mapping[str, Pin], access: Callable[[Pin], str | None]) -> dict[str, str]:
-    """Ask upstream for every variant at once; most answers are one round trip away."""
+def denied(pins: Mapping[str, Pin], upstream: sources.World) -> dict[str, str]:
+    """Say why upstream would refuse the bytes of variants; all are asked at once, most are one round trip away."""
     if not pins:
         return {}
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(min(8, len(pins)), thread_name_prefix="access") as pool:
-        answers = zip(pins, pool.map(access, pins.values()), strict=True)
+        answers = zip(pins, pool.map(lambda pin: sources.access(pin, upstream), pins.values()), strict=True)
         return {variant: why for variant, why in answers if why}
-
-
-def _counted_on(steps: Sequence[Step], blocked: frozenset[Address]) -> bool:
-    paths = {f"{s.address.location}:{row.path}" for s in steps if s.address in blocked for row in s.files}
-    return any(row.origin in paths for step in steps if not step.blocked for row in step.files)
 
 
 def assemble(world: World, steps: tuple[Step, ...], selection: Selection, registry: Registry) -> Plan:
@@ -301,43 +288,3 @@ def _active(steps: Iterable[Step]) -> Iterable[str]:
             code = [row.artifact for row in step.files if row.artifact.endswith(".py") and row.method == "fetch"]
             if code:
                 yield f"{step.address}: Python code arrives with it: {', '.join(code[:3])}{' …' * (len(code) > 3)}"
-
-
-# -- selecting --------------------------------------------------------------------------------------------------------
-
-
-def _selected(selection: Selection, address: Address) -> bool:
-    if selection.target and not selects(selection.target, address):
-        return False
-    return not selects(selection.exclude, address)
-
-
-def _scope(
-    variants: Iterable[Desired], undecided: Iterable[Undecided], selection: Selection
-) -> Callable[[Address], bool]:
-    """Return which records the plan may speak of: with a selection, only those that it names."""
-    declared_elsewhere = {u.variant for u in undecided}
-    declared = {d.address for d in variants}
-
-    def within(address: Address) -> bool:
-        if address in declared or address.variant in declared_elsewhere:
-            return False  # declared; not leaving, whether selected or not
-        return _selected(selection, address)
-
-    return within
-
-
-def _check_selection(loaded: Loaded, contents: Contents, selection: Selection) -> None:
-    """Raise InputError for a pattern that names nothing: a typo must not pass for `nothing to do`."""
-    names = {*loaded.manifest.variants, *(held.record.address.variant for held in contents.ours)}
-    locations = {*loaded.manifest.locations, *(held.location for held in contents.ours)}
-    problems = []
-    flags = {"--target": selection.target, "--exclude": selection.exclude, "--allow-remove": selection.allow}
-    for flag, patterns in flags.items():
-        for pattern in patterns:
-            if not any(selects([pattern], Address(name, place)) for name in names for place in locations):
-                near = suggest(pattern, names)
-                hint = f"did you mean {near}?" if near else "`reconciler list` shows them"
-                problems.append(Problem(f"{flag} {pattern}", "names no variant", hint))
-    if problems:
-        raise InputError(problems)
