@@ -183,7 +183,7 @@ CHAPTERS = (
     Chapter(
         "kill -9 in the middle of a download",
         "A large file is on its way, slowly, when the process is killed. There is nothing to clean up or unlock: the "
-        "next apply goes on where this one was.",
+        "next apply goes on, with aria2c in the middle of the file.",
         a_kill,
     ),
     Chapter(

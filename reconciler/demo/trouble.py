@@ -37,12 +37,14 @@ def a_kill(stage: Stage) -> None:
         f"killed at {human_bytes(there)} of {human_bytes(file.size)}, and nothing has the final name yet",
         file.size // 4 <= there < file.size and not final.exists(),
     )
+    aria2c = find_aria2c()
+    resumes = aria2c is not None and aria2c.usable
+    stage.hub.rate = _SLOW if resumes else None  # at full speed much is sent that nobody waits for any more
     stage.hub.reset_log()
     stage.run("apply", "--yes", means="it went on by itself")
     stage.hub.rate = None
     sent = evidence.weights_sent(stage)
-    aria2c = find_aria2c()
-    if aria2c is not None and aria2c.usable:
+    if resumes:
         stage.check(
             f"the hub sent {human_bytes(sent)} of {human_bytes(file.size)} this time", 0 < sent < file.size - there // 2
         )
