@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from reconciler.errors import ManifestError, Problem
 from reconciler.inert import inert
 
-MAX_BYTES = 8 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64
-MAX_EVENTS = 400_000
+MAX_EVENTS = 250_000
 """Parser events in one document; 10,000 variants take about 130,000."""
 MAX_DIGITS = 100
 MAX_PROBLEMS = 100
