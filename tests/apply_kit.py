@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from reconciler import cli, lockfile
+from reconciler.disk import disk_error
 from reconciler.download import Arrived, Failed, Progress, Wanted
 from reconciler.errors import TransferError
 from reconciler.lockfile import Lock
@@ -60,17 +61,25 @@ class FakeDownloader:
                 yield Failed(item, error if isinstance(error, TransferError) else TransferError(str(error)))
                 continue
             data = self.bytes_of[item.digest]
-            partial = item.stage / f"{item.name}_part"
-            fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
-                os.write(fd, data)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            os.rename(partial, path)
+                _stage(item, data)
+            except OSError as error:
+                yield Failed(item, disk_error(error, str(path)))
+                continue
             self.fetched.append(item.key)
             watch(Progress(item.key, len(data), len(data), len(data), "done"))
             yield Arrived(item, path, len(data), 0.0)
+
+
+def _stage(item: Wanted, data: bytes) -> None:
+    partial = item.stage / f"{item.name}_part"
+    fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(partial, item.stage / item.name)
 
 
 class Ran(NamedTuple):

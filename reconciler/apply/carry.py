@@ -43,6 +43,7 @@ def carry_out(work: Work, step: Step) -> None:
             settle(site, deed, work.tools.digests)
             _record(work, step, deed, number)
             work.unfinished.discard(id(step))
+            _clear_stage(work, step, site)
     finally:
         for name in local:
             with contextlib.suppress(ReconcilerError):
@@ -189,6 +190,22 @@ def _is_link(root: Root, path: str, target: str) -> bool:
 def _is(root: Root, path: str, text: str) -> bool:
     found = root.stat(path)
     return found is not None and found.st_size == len(text.encode()) and root.read(path, 1 << 20) == text.encode()
+
+
+def _clear_stage(work: Work, step: Step, site: Site) -> None:
+    """Remove what is left in the stage of bytes that stand in their place now, by whatever way they came.
+
+    An earlier apply may have begun to fetch what this one had from elsewhere; nothing of that is unique.
+    """
+    placed = {_digest(row).replace(":", "-") for row in step.files if row.method in ("link", "copy", "move")}
+    found = (
+        [name for name in site.stage.names() if name.partition(".")[0].partition("_")[0] in placed] if placed else []
+    )
+    awaited = work.awaited(step) if found else set()
+    for name in found:
+        if name.partition(".")[0].partition("_")[0] not in awaited:
+            with contextlib.suppress(ReconcilerError):
+                site.stage.unlink(name, missing_ok=True)
 
 
 # -- what goes --------------------------------------------------------------------------------------------------------

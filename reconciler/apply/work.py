@@ -81,6 +81,16 @@ class Work:
                 found.setdefault((record.root, path), set()).add(text)
         return found
 
+    def awaited(self, step: Step) -> set[str]:
+        """Return the staged names that other steps of the same location still wait for."""
+        return {
+            (row.digest or "").replace(":", "-")
+            for other in self.plan.changes
+            if other is not step and other.address.location == step.address.location and id(other) not in self.outcomes
+            for row in other.files
+            if row.method == "fetch"
+        }
+
     def started(self, step: Step) -> None:
         """Take note that a step begins."""
         self._since[id(step)] = time.monotonic()
