@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
@@ -89,7 +89,7 @@ def _place(
         return Undecided(name, "", why, variant.source)
     store = manifest.locations[location].store
     if store not in STORES:
-        return Undecided(name, location, f"this version does not manage {store} locations yet")
+        return Undecided(name, location, f"this version does not manage {store} locations yet", variant.source)
     address = Address(name, location)
     try:
         layout = store_of(store).layout(pin)
@@ -146,33 +146,79 @@ def _claims(variant: Variant, format_: str | None, quant: str | None) -> str | N
 
 
 def settle_destinations(variants: Iterable[Desired]) -> tuple[tuple[Desired, ...], tuple[str, ...]]:
-    """Block variants that want different bytes at one path; let the first say what a shared note holds.
+    """Block variants that want different things at one path; let the first say what a shared note holds.
 
-    Paths that differ only in case or Unicode form count as one: on some file systems they are.
+    Paths that differ only in case or Unicode form count as one: on some file systems they are. So does a file and the
+    directory of the same name that another file needs.
     """
-    taken: dict[tuple[str, str], tuple[str, str, Desired]] = {}
+    wants = tuple(variants)
     notes: dict[tuple[str, str], str] = {}
-    clashes: dict[Address, str] = {}
+    clashes = _clashes(wants)
     settled: list[Desired] = []
     warnings: list[str] = []
-    for wanted in variants:
-        for path, artifact in wanted.layout.files:
-            key = (wanted.address.location, path if path.isascii() and path.islower() else collision_key(path))
-            other = taken.setdefault(key, (path, artifact.digest, wanted))
-            if other[0] != path or other[1] != artifact.digest:
-                clashes.setdefault(wanted.address, _clash(path, other[0], other[2].address))
-                clashes.setdefault(other[2].address, _clash(other[0], path, wanted.address))
+    for wanted in wants:
         kept, dropped = _settle_notes(wanted, notes)
         warnings += dropped
-        settled.append(wanted if kept == wanted.layout.notes else _with_notes(wanted, kept))
-    if clashes:
-        settled = [replace(d, blocked=d.blocked or clashes.get(d.address)) for d in settled]
+        one = wanted if kept == wanted.layout.notes else _with_notes(wanted, kept)
+        why = clashes.get(wanted.address)
+        settled.append(replace(one, blocked=one.blocked or why) if why else one)
     return tuple(settled), tuple(warnings)
 
 
-def _clash(mine: str, theirs: str, other: Address) -> str:
-    paths = mine if mine == theirs else f"{mine} and {theirs}, one file on some file systems"
-    return f"two variants at one destination: {other} wants other bytes at {paths} (give one of them another location)"
+class _Claim(NamedTuple):
+    """What a variant wants at a path: a digest, or the target of a link."""
+
+    path: str
+    what: str
+    address: Address
+
+
+def _clashes(variants: Sequence[Desired]) -> dict[Address, str]:
+    """Say of every variant that wants a path for something else than another (or itself) does what is in its way."""
+    taken: dict[tuple[str, str], _Claim] = {}
+    clashes: dict[Address, str] = {}
+    for wanted in variants:
+        location = wanted.address.location
+        for path, what in _claims_of(wanted):
+            mine = _Claim(path, what, wanted.address)
+            other = taken.setdefault((location, _key(path)), mine)
+            if other[:2] != mine[:2]:
+                _note_clash(clashes, mine, other)
+    for (location, key), mine in taken.items():
+        above = key.rpartition("/")[0]
+        while above:
+            if (location, above) in taken:
+                _note_clash(clashes, mine, taken[(location, above)])
+            above = above.rpartition("/")[0]
+    return clashes
+
+
+def _claims_of(wanted: Desired) -> Iterator[tuple[str, str]]:
+    yield from ((path, artifact.digest) for path, artifact in wanted.layout.files)
+    yield from wanted.layout.links
+
+
+def _key(path: str) -> str:
+    return path if path.isascii() and path.islower() else collision_key(path)
+
+
+def _note_clash(clashes: dict[Address, str], one: _Claim, other: _Claim) -> None:
+    clashes.setdefault(one.address, _clash(one, other))
+    clashes.setdefault(other.address, _clash(other, one))
+
+
+def _clash(mine: _Claim, other: _Claim) -> str:
+    paths = mine.path if mine.path == other.path else f"{mine.path} and {other.path}"
+    if _key(mine.path) != _key(other.path):
+        paths += ", where one is a file and the directory of the other"
+    elif mine.path != other.path:
+        paths += ", one file on some file systems"
+    if mine.address == other.address:
+        return f"two files of one variant at one destination: {paths} (leave one out with `exclude`)"
+    return (
+        f"two variants at one destination: {other.address} wants other bytes at {paths} "
+        "(give one of them another location)"
+    )
 
 
 def _settle_notes(wanted: Desired, taken: dict[tuple[str, str], str]) -> tuple[tuple[Note, ...], list[str]]:

@@ -51,10 +51,9 @@ def _obstacle(world: World, held: Held, step: Step) -> str | None:
     changed = modified(world, held, step.trash)
     if changed:
         return f"{changed} (put the bytes back, or run `reconciler forget {step.address.variant}`)"
-    if step.reason == "undeclared":
-        for entry in world.undecided:
-            if entry.source == held.record.pin.source and entry.variant not in world.by_variant:
-                return f"may be what {entry.variant} asks for, which cannot be planned now (see there)"
+    waiting = world.waiting_sources.get(held.record.pin.source)
+    if step.reason == "undeclared" and waiting:
+        return f"may be what {waiting} asks for, which cannot be planned now (see there)"
     return None
 
 

@@ -71,7 +71,7 @@ class Shelf:
         best: tuple[bool, int, str] | None = None
         for rank, origins in enumerate((self._present, self._promised, self._sought)):
             for origin in origins.get(digest, ()):
-                if self.leaving.get(origin, address) == address:
+                if origins is self._promised or self.leaving.get(origin, address) == address:
                     found = (self._device(origin.partition(":")[0]) != device, rank, origin)
                     best = found if best is None else min(best, found)
         return best[2] if best else ""

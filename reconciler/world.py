@@ -92,6 +92,12 @@ class World:
         """Each variant's record, the first by location where it has several."""
         return {address.variant: self.held[address] for address in sorted(self.held, reverse=True)}
 
+    @cached_property
+    def waiting_sources(self) -> Mapping[str, str]:
+        """Sources of undecided variants without a record, each with such a variant: a new name of an old one, maybe."""
+        waiting = sorted(entry for entry in self.undecided if entry.source and entry.variant not in self.by_variant)
+        return {entry.source: entry.variant for entry in reversed(waiting)}
+
     def record_of(self, wanted: Desired) -> Held | None:
         """Return the record that a desired variant continues."""
         return self.held.get(wanted.address) or self.renames.get(wanted.address)
