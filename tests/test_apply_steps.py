@@ -457,15 +457,48 @@ def test_a_cache_gets_blobs_links_and_the_branch_and_undo_takes_the_new_snapshot
     assert ground.litter() == []
 
 
-def test_a_branch_that_the_stores_own_tool_has_moved_is_left_where_it_is(ground: Ground) -> None:
+def test_a_branch_that_the_stores_own_tool_has_moved_is_drift_and_is_shown_before_it_is_put_back(
+    ground: Ground,
+) -> None:
+    ground.declare({"a": ("hf:acme/a", 1, ONE)}, locations=CACHE)
+    ground.apply()
+    refs = ground.path / "cache/models--acme--a/refs/main"
+    then = refs.read_text()
+    refs.write_text("f" * 40)
+    assert reasons(ground) == [("normalize", "link")]
+    assert ground.apply().code == 0
+    assert refs.read_text() == then
+    settled(ground)
+
+
+def test_a_branch_that_moves_while_bytes_come_is_not_overwritten(ground: Ground) -> None:
+    ground.declare({"a": ("hf:acme/a", 1, ONE)}, locations=CACHE)
+    refs = ground.path / "cache/models--acme--a/refs/main"
+
+    def moves(_: object) -> None:
+        refs.parent.mkdir(parents=True, exist_ok=True)
+        refs.write_text("f" * 40)
+
+    ground.net.before = moves
+    ran = ground.apply()
+    assert ran.code == 0, ran.text
+    assert refs.read_text() == "f" * 40
+
+
+def test_a_branch_that_was_never_ours_blocks_and_stays(ground: Ground) -> None:
+    ground.declare({"a": ("hf:acme/a", 1, ONE)}, locations=CACHE)
+    refs = ground.path / "cache/models--acme--a/refs/main"
+    refs.parent.mkdir(parents=True)
+    refs.write_text("f" * 40)
+    assert ground.apply().code == 3
+    assert refs.read_text() == "f" * 40
+
+
+def test_a_branch_that_points_elsewhere_stays_when_its_snapshot_leaves(ground: Ground) -> None:
     ground.declare({"a": ("hf:acme/a", 1, ONE)}, locations=CACHE)
     ground.apply()
     refs = ground.path / "cache/models--acme--a/refs/main"
     refs.write_text("f" * 40)
-    ground.declare({"a": ("hf:acme/a", 2, TWO)}, locations=CACHE)
-    assert ground.apply().code == 0
-    assert refs.read_text() == "f" * 40
-    settled(ground)
     ground.declare({}, locations=CACHE)
     assert ground.apply().code == 0
     assert refs.read_text() == "f" * 40

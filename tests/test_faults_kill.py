@@ -216,7 +216,8 @@ def test_an_apply_that_was_killed_can_be_undone(grounds: Callable[[int], Ground]
     assert ran.code == 0, ran.text
     assert places(ground) == old
     assert ground.run("verify", "--full").code == 0
-    assert ground.litter() == []
+    # What had come already waits in the stage: the manifest still wants it, and the next apply takes it up.
+    assert [left for left in ground.litter() if "/stage/sha256-" not in left] == []
 
 
 @pytest.mark.parametrize("shard", range(2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from stat import S_ISLNK
 
 from reconciler.apply.deed import Deed, Exit, Extra, Move, Stat, done, stat_of, to_json
 from reconciler.apply.record import record_of, with_detected
@@ -15,6 +16,9 @@ from reconciler.disk import Root
 from reconciler.errors import DigestError, DiskError, ReconcilerError, StaleError
 from reconciler.plan import Action, FileRow, Step
 from reconciler.state import Digest, ObservedFile, Placed, algorithm, identity_key
+
+_NOTE = 1 << 16
+"""Bytes; what is longer is no note of a store."""
 
 
 def carry_out(work: Work, step: Step) -> None:
@@ -86,12 +90,7 @@ def _bringing_in(work: Work, step: Step, site: Site, local: list[str]) -> Deed:
     record = record_of(step, stats, manifest=work.tools.manifest, root=root, generation=work.generation)
     return Deed(
         step.address, root, site.id, work.tools.now(), moves, tuple(_exits(work, step, site)),
-        tuple(
-            Extra(path, target, work.said(root, path))
-            for path, target in step.links
-            if not _is_link(site.root, path, target)
-        ),
-        tuple(Extra(path, text, work.said(root, path)) for path, text in step.notes if not _is(site.root, path, text)),
+        tuple(_links(work, step, site.root)), tuple(_notes(work, step, site.root)),
         step.unlinks, step.unnotes, record, step.renamed_from,
     )  # fmt: skip
 
@@ -180,16 +179,21 @@ def _old_digest(work: Work, site: Site, path: str, old: Stat | None) -> Digest |
     return placed.digest if placed and old == (placed.size, placed.mtime_ns, placed.inode) else None
 
 
-def _is_link(root: Root, path: str, target: str) -> bool:
-    from stat import S_ISLNK
+def _links(work: Work, step: Step, root: Root) -> Iterator[Extra]:
+    """Yield the links that are not right yet. One whose path a record holds is ours, drifted, and may be replaced."""
+    for path, target in step.links:
+        found = root.stat(path)
+        there = root.readlink(path) if found is not None and S_ISLNK(found.st_mode) else None
+        if there != target:
+            yield Extra(path, target, (there,) if there is not None and work.holds(str(root.path), path) else ())
 
-    found = root.stat(path)
-    return found is not None and S_ISLNK(found.st_mode) and root.readlink(path) == target
 
-
-def _is(root: Root, path: str, text: str) -> bool:
-    found = root.stat(path)
-    return found is not None and found.st_size == len(text.encode()) and root.read(path, 1 << 20) == text.encode()
+def _notes(work: Work, step: Step, root: Root) -> Iterator[Extra]:
+    """Yield the notes that are not right yet, in the same way."""
+    for path, text in step.notes:
+        there = None if root.stat(path) is None else root.read(path, _NOTE).decode("utf-8", "surrogateescape")
+        if there != text:
+            yield Extra(path, text, (there,) if there is not None and work.holds(str(root.path), path) else ())
 
 
 def _clear_stage(work: Work, step: Step, site: Site) -> None:

@@ -69,17 +69,13 @@ class Work:
         """The records of this manifest."""
         return {record.address: record for record in self.held if record.manifest == self.tools.manifest}
 
-    def said(self, root: str, path: str) -> tuple[str, ...]:
-        """Return what records say that a link or note holds: what lies there and says so is ours."""
-        return tuple(sorted(self._said.get((root, path), ())))
+    def holds(self, root: str, path: str) -> bool:
+        """Whether a record speaks of a link or note at this path: then what lies there is ours, whatever it says."""
+        return (root, path) in self._extras
 
     @cached_property
-    def _said(self) -> Mapping[tuple[str, str], set[str]]:
-        found: dict[tuple[str, str], set[str]] = {}
-        for record in self.held:
-            for path, text in (*record.links, *record.notes):
-                found.setdefault((record.root, path), set()).add(text)
-        return found
+    def _extras(self) -> frozenset[tuple[str, str]]:
+        return frozenset((record.root, path) for record in self.held for path, _ in (*record.links, *record.notes))
 
     def awaited(self, step: Step) -> set[str]:
         """Return the staged names that other steps of the same location still wait for."""
