@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from graphlib import CycleError
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -177,3 +179,46 @@ def test_what_is_removed_and_declared_again_comes_back(changes: list[tuple[Any, 
     story.converge()
     after = {step.address for step in story.plan().steps if step.action is Action.KEEP and not step.blocked}
     assert kept <= after
+
+
+_NONE: Any = ((), ())
+_SWAP = [
+    ("declare", "a", "x", {"p": "one"}, _NONE, False),
+    ("declare", "b", "x", {"q": "two"}, _NONE, False),
+    ("apply", "me", ()),
+    ("declare", "a", "x", {"p": "two"}, _NONE, False),
+    ("declare", "b", "x", {"q": "one"}, _NONE, False),
+]
+_SHARED = [
+    ("declare", "a", "x", {"p": "one", "q": "two"}, _NONE, False),
+    ("declare", "b", "x", {"p": "one"}, _NONE, False),
+    ("apply", "me", ()),
+    ("undeclare", "a"),
+]
+_OTHERS = [
+    ("declare", "a", "x", {"p": "one"}, _NONE, False),
+    ("apply", "me", ()),
+    ("apply", "you", ()),
+    ("declare", "b", "x", {"p": "one"}, _NONE, False),
+    ("apply", "you", ()),
+    ("apply", "me", ()),
+    ("declare", "a", "x", {"p": "two"}, _NONE, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("story", "broken", "how"),
+    [
+        (_SWAP, "reconciler.diff._leaving_origins", lambda *_: {}),
+        (_SHARED, "reconciler.world.World.keeps", lambda *_: False),
+        (_OTHERS, "reconciler.world.World.holder", lambda *_: None),
+    ],
+    ids=["takes bytes that are being replaced", "removes what others hold", "replaces what another manifest holds"],
+)
+def test_the_model_catches_a_planner_that(
+    story: list[tuple[Any, ...]], broken: str, how: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _told(story).converge()
+    monkeypatch.setattr(broken, how)
+    with pytest.raises((AssertionError, KeyError, CycleError)):
+        _told(story).converge()
