@@ -111,10 +111,14 @@ def _unexpected(error: Exception) -> int:
     from reconciler.secrets import redact
 
     text = redact("".join(traceback.format_exception(error)))
-    with tempfile.NamedTemporaryFile("w", prefix="reconciler-", suffix=".log", delete=False) as file:
-        file.write(text)
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="reconciler-", suffix=".log", delete=False) as file:
+            file.write(text)
+        where = file.name
+    except OSError:  # the disk may be what is wrong
+        where = "what you did before"
     summary = f"this is a defect in reconciler: {type(error).__name__}: {redact(str(error))}"
-    return _told(ReconcilerError(summary, hint=f"nothing was lost; please report it with {file.name}"))
+    return _told(ReconcilerError(summary, hint=f"nothing was lost; please report it with {where}"))
 
 
 def _colour() -> bool:

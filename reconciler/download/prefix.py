@@ -127,7 +127,11 @@ class Prefix:
         path = staged.payload(self._wanted)
         if self._fd < 0:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        os.fsync(self._fd)
+        try:
+            os.fsync(self._fd)
+        except OSError:
+            staged.drop(self._wanted, ("", ".aria2"))  # reading shows bytes that the disk may not have
+            raise
         found = verify.finish(self._hasher, self._wanted.digest)
         facts, named = os.fstat(self._fd), os.lstat(path)
         same = (facts.st_dev, facts.st_ino, facts.st_size) == (named.st_dev, named.st_ino, self._wanted.size)

@@ -66,7 +66,11 @@ def settle(wanted: Wanted) -> Path | None:
             return None
     if facts.st_size == wanted.size and matches(path, wanted.digest):
         with telling(str(path)):
-            _sync(path)
+            try:
+                _sync(path)
+            except OSError:
+                _unlink(path)  # after a failed fsync reading shows bytes that the disk may not have
+                raise
         clear(wanted)
         return path
     with telling(str(path)):
