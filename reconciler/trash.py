@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.disk import Root
-from reconciler.house import INFO
+from reconciler.house import INFO, is_payload
 from reconciler.state import ObservedLocation, Trashed
 from reconciler.stores import store_of
 
@@ -30,14 +30,40 @@ def waiting(locations: Mapping[str, ObservedLocation], before: float) -> Iterato
 
 
 def free(files: Iterable[Waiting]) -> int:
-    """Remove these files for good and return the bytes that came free. Raise DiskError."""
+    """Remove these files for good and return the bytes that came free. Raise DiskError.
+
+    The file goes before its description; a description that a kill left alone goes with the next `gc`.
+    """
     freed = 0
+    by_place: dict[str, list[Waiting]] = {}
     for one in files:
-        with Root.open(_trash(one.location)) as trash:
-            freed += _frees(one.location, one.entry)
-            trash.unlink(one.entry.name, missing_ok=True)
-            trash.unlink(one.entry.name + INFO, missing_ok=True)
+        by_place.setdefault(one.location.name, []).append(one)
+    for group in by_place.values():
+        with Root.open(_trash(group[0].location)) as trash:
+            for one in group:
+                freed += _frees(one.location, one.entry)
+                trash.unlink(one.entry.name, missing_ok=True)
+                trash.unlink(one.entry.name + INFO, missing_ok=True)
+            trash.fsync_dir("")
     return freed
+
+
+def tidy(locations: Iterable[ObservedLocation]) -> None:
+    """Remove descriptions in the trash of readable locations that describe nothing. Raise DiskError."""
+    for place in locations:
+        folder = _trash(place)
+        if place.readable and folder.is_dir():
+            with Root.open(folder) as trash:
+                sweep(trash)
+
+
+def sweep(trash: Root) -> None:
+    """Remove the descriptions of files that never reached this trash, or have left it. Raise DiskError."""
+    names = set(trash.names())
+    for name in names:
+        payload = name.removesuffix(INFO)
+        if name.endswith(INFO) and is_payload(payload) and payload not in names:
+            trash.unlink(name, missing_ok=True)
 
 
 def _trash(place: ObservedLocation) -> Path:

@@ -243,6 +243,21 @@ def test_whatever_call_undo_dies_at_the_next_undo_goes_back_all_the_way(
         assert ground.litter() == [], at
 
 
+def test_whatever_call_gc_dies_at_the_next_one_frees_the_rest(grounds: Callable[[int], Ground]) -> None:
+    for at in range(1, 60):
+        ground = grounds(at)
+        ground.declare({"gone": ("hf:acme/gone", 1, {"g.gguf": content(5), "h.gguf": content(6)})})
+        assert ground.apply().code == 0
+        ground.declare({})
+        assert ground.apply().code == 0
+        code = killed_at(at, ground, lambda ground=ground: ground.run("gc", "--older-than", "0s", "--yes").code)
+        assert ground.run("gc", "--older-than", "0s", "--yes").code == 0
+        assert ground.trash() == {}
+        assert ground.litter() == [], at
+        if code == 0:
+            return
+
+
 def test_the_matrix_finds_the_faults_of_a_naive_installer(world: Path) -> None:
     target, record, new = world / "model.gguf", world / "record", content(1)
 

@@ -276,6 +276,19 @@ def test_a_damaged_journal_is_told_and_nothing_is_done(ground: Ground) -> None:
     assert not (ground.path / "main").exists()
 
 
+def test_a_journal_of_another_version_is_told_and_nothing_is_done(ground: Ground) -> None:
+    from reconciler.journal import BEGIN, open_journal
+
+    ground.declare({"a": ("hf:acme/a", 1, ONE)})
+    with open_journal(ground.registry / "journal", "0000000001") as log:
+        log.write(BEGIN, generation=1, manifest="ws", later="words")
+    ran = ground.apply()
+    assert ran.code == 1
+    assert "version" in ran.err
+    assert "defect" not in ran.err
+    assert not (ground.path / "main").exists()
+
+
 def test_a_journal_torn_in_its_last_line_is_taken_up(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     ground.declare({"a": ("hf:acme/a", 1, ONE)})
     with monkeypatch.context() as patch:

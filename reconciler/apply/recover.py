@@ -21,6 +21,7 @@ from reconciler.registry import LocationId, Registry, save, with_locations, with
 from reconciler.registry.block import decode
 from reconciler.state import Address, Record
 from reconciler.stores import store_of
+from reconciler.trash import sweep
 
 
 class Recovered(NamedTuple):
@@ -51,7 +52,10 @@ def recover(registry: Registry, digests: Digests) -> tuple[Registry, tuple[Recov
         entries, _ = journal.read(path)
         with journal.open_journal(path.parent, path.name.removesuffix(journal.SUFFIX)) as log:
             if entries:
-                registry, told = _replay(registry, entries, log, digests)
+                try:
+                    registry, told = _replay(registry, entries, log, digests)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise _unknown(path, error) from error
                 found.append(told)
             log.end(recovered=True)
         journal.remove(path)
@@ -94,6 +98,11 @@ def _replay(
         }  # fmt: skip
         generations.write(registry.path, number, manifest_files={}, lock=None, plan=b"", before=before, result=result)
     return registry, Recovered(number, len(done), tuple(left))
+
+
+def _unknown(path: Path, error: Exception) -> RegistryError:
+    hint = "finish it with the version that wrote it, or move it away when the plan that follows is what you want"
+    return RegistryError(f"an entry is not of a kind that this version knows: {error}", where=str(path), hint=hint)
 
 
 class _Done(NamedTuple):
@@ -156,6 +165,6 @@ def _sweep(sites: Sites, places: Mapping[str, Place]) -> None:
             try:
                 site = sites.site(name)
                 site.sweep_stage()
-                site.sweep_trash()
+                sweep(site.trash)
             except DiskError:
                 continue

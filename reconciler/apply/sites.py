@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.disk import Root, link_or_copy, rename, sync_fd, telling, write_all
 from reconciler.errors import DiskError
-from reconciler.house import INFO, is_payload, prepare
+from reconciler.house import INFO, prepare
 from reconciler.plan import FileRow, Place
 from reconciler.state import Digest
 from reconciler.stores import store_of
@@ -88,14 +88,6 @@ class Site:
         for name in self.stage.names():
             if _LOCAL.fullmatch(name):
                 self.stage.unlink(name, missing_ok=True)
-
-    def sweep_trash(self) -> None:
-        """Remove descriptions of files that never reached the trash, or have left it."""
-        names = set(self.trash.names())
-        for name in names:
-            payload = name.removesuffix(INFO)
-            if name.endswith(INFO) and is_payload(payload) and payload not in names:
-                self.trash.unlink(name, missing_ok=True)
 
 
 class Sites:

@@ -65,7 +65,7 @@ def command(
     saved = planfile.read(manifest) if manifest is not None and _is_plan(Path(manifest)) else None
     loaded = load(saved.manifest_path if saved else manifest)
     wanted = saved.selection if saved else session.selection(target, exclude, allow_remove)
-    with session.means(loaded, offline=offline) as means, hold(loaded, means) as held:
+    with session.means(loaded, offline=offline) as means, hold(loaded, means, "apply") as held:
         plan = _plan(saved, loaded, held, means, wanted, locked)
         if not json:
             session.show_plan(plan, chosen, verbose=verbose)

@@ -36,13 +36,16 @@ class Held(NamedTuple):
 
 
 @contextmanager
-def hold(loaded: Loaded, means: Means) -> Iterator[Held]:
-    """Lock the registry and finish what an interrupted apply left. Raise BusyError when another apply holds it."""
+def hold(loaded: Loaded, means: Means, command: str) -> Iterator[Held]:
+    """Lock the registry and finish what an interrupted apply left. Raise BusyError when another apply holds it.
+
+    `command` is the one that others are told of meanwhile.
+    """
     from reconciler.apply.recover import recover
     from reconciler.registry import load, locked
     from reconciler.render.lines import counted
 
-    with locked(loaded.registry, holder="reconciler apply") as fd:
+    with locked(loaded.registry, holder=f"reconciler {command}") as fd:
         found = load(loaded.registry)
         registry, recovered = recover(found, means.digests)
         for one in recovered:

@@ -39,7 +39,7 @@ def command(
         )
     name = words[-1]
     loaded = load(words[0] if len(words) == 2 else None)
-    with session.means(loaded, offline=True) as means, hold(loaded, means) as held:
+    with session.means(loaded, offline=True) as means, hold(loaded, means, "forget") as held:
         ours = [record for record in records(held.registry) if record.manifest == loaded.identity]
         found = [record for record in ours if name in (record.address.variant, str(record.address))]
         if not found:

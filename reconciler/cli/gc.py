@@ -37,12 +37,13 @@ def command(
     from reconciler.manifest import load
     from reconciler.render.lines import counted, name
     from reconciler.survey import look
-    from reconciler.trash import free, waiting
+    from reconciler.trash import free, tidy, waiting
 
     loaded = load(manifest)
     age = _seconds(older_than) if older_than is not None else loaded.manifest.policy.keep_trash
-    with session.means(loaded, offline=True) as means, hold(loaded, means) as held:
-        files = list(waiting(look(loaded, held.registry).locations, time.time() - age))
+    with session.means(loaded, offline=True) as means, hold(loaded, means, "gc") as held:
+        locations = look(loaded, held.registry).locations
+        files = list(waiting(locations, time.time() - age))
         frees = sum(one.frees for one in files)
         if not json:
             session.say(
@@ -54,6 +55,7 @@ def command(
         if files and not yes:
             ask("Do you want to remove them for good?")
         freed = free(files)
+        tidy(locations.values())
     if json:
         session.say_json({"files": len(files), "bytes_freed": freed})
     elif files:

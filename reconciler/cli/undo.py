@@ -40,7 +40,7 @@ def command(
     if generations:
         return _list(loaded.registry, loaded.identity, json)
     terminated_is_interrupted()
-    with session.means(loaded) as means, hold(loaded, means) as held:
+    with session.means(loaded) as means, hold(loaded, means, "undo") as held:
         plan, first = plan_back(loaded, held.registry, means, to)
         if not json:
             session.say([f"The way back to before generation {first}:", ""])

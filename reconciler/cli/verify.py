@@ -57,7 +57,7 @@ def command(
             _show(result, chosen, json, verbose)
             return result.exit_code
         terminated_is_interrupted()
-        with hold(loaded, means) as held:
+        with hold(loaded, means, "verify") as held:
             result = _verify(look(loaded, held.registry), means, variant, full=full)
             _show(result, chosen, json, verbose)
             return _repair(result, loaded, held.registry, held, means, chosen, json) if result.bad else 0
