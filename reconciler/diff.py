@@ -122,6 +122,9 @@ def _leaving_origins(world: World, found: Mapping[Address, _Found]) -> Mapping[s
     """
     leaving: dict[str, Address] = {}
     for address, (wanted, situations) in found.items():
+        for note in wanted.layout.notes:
+            if world.contents.note_situation(address.location, note) is Situation.OLD:
+                leaving[f"{address.location}:{note.path}"] = _NOBODY
         if all(situation is Situation.RIGHT for situation in situations):
             continue
         for placement, situation in zip(wanted.layout.files, situations, strict=True):

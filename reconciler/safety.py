@@ -69,12 +69,12 @@ def _too_many(steps: list[Step], held: Mapping[Address, Held], limits: Limits, s
 
 
 def _after_its_new_place(steps: Iterable[Step]) -> list[Step]:
-    """A superseded copy stays until its variant can stand in the new place."""
+    """A superseded copy, and the record of it, stay until their variant can stand in the new place."""
     steps = list(steps)
     stuck = {s.address.variant for s in steps if s.blocked and s.after is not None}
     return [
         replace(step, blocked="its new place is blocked (see there)")
-        if step.reason == "superseded" and step.after is None and not step.blocked and step.address.variant in stuck
+        if step.after is None and not step.blocked and step.address.variant in stuck and step.reason != "stale-record"
         else step
         for step in steps
     ]
