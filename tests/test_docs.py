@@ -142,6 +142,14 @@ def test_every_key_of_the_manifest_has_a_row() -> None:
     assert not missing
 
 
+def test_every_key_of_the_manifest_stands_in_an_example() -> None:
+    shown = "".join(found[3] for found in FENCE.finditer(page("manifest")) if found[2] == "yaml")
+    schema = json_schema()
+    keys = {key for part in (schema, *schema["$defs"].values()) for key in part["properties"]}
+
+    assert not [key for key in sorted(keys) if not re.search(rf"\b{key}:", shown)]
+
+
 def test_every_word_that_the_manifest_chooses_from_is_documented() -> None:
     text = page("manifest")
     words = [
