@@ -16,7 +16,7 @@ DEFAULT_FILE = "reconciler.yaml"
 MAX_FILES = 10_000
 
 _SUFFIXES = (".yaml", ".yml")
-_MINIMAL = "`reconciler init` writes one"
+_MINIMAL = "write one (the README shows a first manifest)"
 
 
 class Source(NamedTuple):
