@@ -448,6 +448,8 @@ def test_a_cache_gets_blobs_links_and_the_branch_and_undo_takes_the_new_snapshot
     ground.declare({"a": ("hf:acme/a", 2, TWO)}, locations=CACHE)
     assert ground.apply().code == 0
     assert refs.read_text().endswith("2")
+    for path in ground.links("cache"):
+        assert (ground.path / "cache" / path).exists(), "a link of the old snapshot dangles"
     settled(ground)
     assert ground.run("undo", "--yes").code == 0
     assert refs.read_text().endswith("1")

@@ -220,6 +220,28 @@ def test_an_apply_that_was_killed_can_be_undone(grounds: Callable[[int], Ground]
     assert [left for left in ground.litter() if "/stage/sha256-" not in left] == []
 
 
+@pytest.mark.parametrize("shard", range(3))
+def test_a_manifest_that_is_taken_back_after_a_kill_is_what_the_next_apply_makes_true(
+    grounds: Callable[[int], Ground], shard: int
+) -> None:
+    old, _, _ = expectations(grounds)
+    for at in range(30 + 5 * shard, 400, 15):
+        ground = grounds(at)
+        before(ground)
+        assert ground.apply().code == 0
+        after(ground)
+        code = killed_at(at, ground, lambda ground=ground: ground.apply().code)
+        before(ground)
+        ran = ground.apply()
+        assert ran.code == 0, f"{at}: {ran.text}"
+        assert places(ground) == old, at  # nothing that was begun is left lying about, managed by nobody
+        assert ground.run("verify", "--full").code == 0, at
+        assert ground.run("plan", "--detailed-exitcode").code == 0, at
+        assert ground.litter() == [], at
+        if code == 0:
+            return
+
+
 @pytest.mark.parametrize("shard", range(2))
 def test_whatever_call_undo_dies_at_the_next_undo_goes_back_all_the_way(
     grounds: Callable[[int], Ground], shard: int
