@@ -322,6 +322,55 @@ def test_a_file_larger_than_the_process_may_write_is_told_and_costs_nothing(worl
     assert in_a_child(inside) == 0
 
 
+def test_a_directory_that_we_may_not_write_is_told_and_the_old_files_stay(ground: Ground) -> None:
+    import tempfile
+
+    from test_faults_kill import in_a_child
+
+    import reconciler.digeststore
+    import reconciler.hashpool  # noqa: F401
+
+    folder = Path(tempfile.mkdtemp(prefix="reconciler-"))
+    nobody = 65534
+
+    for files in (ONE, TWO):  # everything is imported now: nobody may not even read the interpreter
+        ground.declare({"a": ("hf:acme/a", len(files), files), "b": ("hf:acme/b", 1, {})})
+        ground.net.broken[sha256(TWO["config.json"])] = OSError("not now")
+        ground.apply()
+
+    def inside() -> int:
+        if os.getuid() == 0:  # mode bits say nothing to root
+            os.setgroups([])
+            os.setgid(nobody)
+            os.setuid(nobody)
+        for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+            os.environ[name] = str(folder / "home")
+        ground = Ground(folder, FakeDownloader())
+        with fake_network(ground.net):
+            ground.declare({"a": ("hf:acme/a", 1, ONE)})
+            assert ground.apply().code == 0
+            ground.declare({"a": ("hf:acme/a", 2, TWO)})
+            (folder / "main/acme/a").chmod(0o555)
+            ran = ground.apply()
+            assert ran.code == 5, ran.text
+            assert "permission denied" in ran.text, ran.text
+            assert is_clear(ran)
+            assert ground.files() == {f"acme/a/{path}": data for path, data in sorted(ONE.items())}
+            (folder / "main/acme/a").chmod(0o755)
+            ran = ground.apply()
+            assert ran.code == 0, ran.text
+            assert ground.files() == {f"acme/a/{path}": data for path, data in sorted(TWO.items())}
+            assert ground.litter() == []
+        return 0
+
+    try:
+        if os.getuid() == 0:
+            os.chown(folder, nobody, nobody)
+        assert in_a_child(inside) == 0
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 # -- real small file systems, in a namespace of our own ---------------------------------------------------------------
 
 

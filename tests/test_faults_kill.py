@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,10 @@ def in_a_child(work: Callable[[], int]) -> int:
         code = 70
         try:
             code = work()
+        except BaseException:
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
@@ -327,7 +332,6 @@ def _strace() -> str | None:
 @pytest.mark.parametrize("call", ["renameat2,renameat,rename", "linkat", "fsync", "unlinkat", "mkdirat,mkdir", "write"])
 def test_the_real_program_killed_from_outside_converges_too(world: Path, call: str) -> None:
     import subprocess
-    import sys
 
     source = world / "upstream"
     source.mkdir()
