@@ -81,13 +81,13 @@ def load(path: Path | str | None) -> Loaded:
 
 
 def default_registry() -> Path:
-    """Return the registry of a manifest that names none: `reconciler/registry` in the user's data directory.
+    """Return the registry of a manifest that names none: what the user set, else one in the data directory.
 
-    https://specifications.freedesktop.org/basedir-spec/latest/
+    Raise InputError when the settings are wrong.
     """
-    given = os.environ.get("XDG_DATA_HOME", "")
-    data = Path(given) if given.startswith("/") else Path("~/.local/share").expanduser()
-    return data / "reconciler" / "registry"
+    from reconciler import settings
+
+    return settings.load(os.environ).registry
 
 
 def json_schema() -> dict[str, Any]:

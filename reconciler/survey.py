@@ -270,11 +270,13 @@ def _unmanaged(world: World) -> tuple[int, int]:
     """Count the files (and bytes) that nobody recorded and nobody wants."""
     contents = world.contents
     wanted = {(d.address.location, path) for d in world.desired for path in paths_of(d.layout)}
+    recorded = (*contents.ours, *contents.theirs)
+    noted = {(held.location, note.path) for held in recorded for note in held.record.notes}
     count = size = 0
     for place in world.locations.values():
         for path, file in place.files.items():
             key = (place.name, path)
-            if key in contents.placed or key in contents.claimed or key in wanted:
+            if key in contents.placed or key in contents.claimed or key in wanted or key in noted:
                 continue
             count += 1
             size += file.size

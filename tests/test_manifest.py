@@ -507,3 +507,11 @@ def test_stores_and_sources_of_later_versions_are_valid_so_that_the_rest_of_a_ma
     loaded = load(path)
     assert loaded.manifest.locations["server"].root is None
     assert loaded.manifest.variants["a"].source == "ollama:llama3.2:3b"
+
+
+def test_the_default_registry_is_the_one_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("version: 1\n")
+    assert load(path).registry == Path(os.environ["XDG_DATA_HOME"]) / "reconciler" / "registry"
+    monkeypatch.setenv("RECONCILER_REGISTRY", str(tmp_path / "elsewhere"))
+    assert load(path).registry == tmp_path / "elsewhere"

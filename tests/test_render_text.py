@@ -93,7 +93,7 @@ def test_no_changes_is_said_in_one_sentence() -> None:
 
 def test_no_changes_still_tells_what_is_blocked_and_why() -> None:
     lines = shown(kit.plan([kit.keep("k@x"), kit.remove("r@x", blocked="protected; lift with --allow remove:r@x")]))
-    assert lines[-1] == "No changes. 1 variant is as declared. 1 blocked."
+    assert lines[-1] == ("Plan: 0 to download (0 B), 0 to normalize, 0 to prune, 0 to remove. 1 kept, 1 blocked.")
     assert any("--allow remove:r@x" in line for line in lines)
 
 

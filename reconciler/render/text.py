@@ -73,9 +73,8 @@ def plan_text(plan: Plan, *, width: int | None, colour: bool, verbose: bool = Fa
 def summary_line(plan: Plan) -> str:
     """Return the counts of a plan in one line, as text and Markdown end."""
     count = plan.summary
-    if not plan.changes and not plan.resolved:
-        kept = f"{counted(count.keep, 'variant')} {'is' if count.keep == 1 else 'are'} as declared."
-        return f"No changes. {kept}" + (f" {count.blocked} blocked." if count.blocked else "")
+    if plan.is_empty:
+        return f"No changes. {counted(count.keep, 'variant')} {'is' if count.keep == 1 else 'are'} as declared."
     return (
         f"Plan: {count.download} to download ({human_bytes(count.bytes_download)}), {count.normalize} to normalize, "
         f"{count.prune} to prune, {count.remove} to remove. {count.keep} kept, {count.blocked} blocked."
