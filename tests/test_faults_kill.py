@@ -108,7 +108,8 @@ def killed_at(at: int, ground: Ground, command: Callable[[], int]) -> int:
 @pytest.fixture
 def grounds(world: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Ground]]:
     """Make a machine a number, each with a cache of its own."""
-    with fake_network(FakeDownloader()):
+    # A patch of its own, undone before the one below it: otherwise the fake would be put back, for good.
+    with fake_network(FakeDownloader()), pytest.MonkeyPatch.context() as patch:
 
         def make(number: int) -> Ground:
             path = world / str(number)
@@ -117,7 +118,7 @@ def grounds(world: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
             net = FakeDownloader()
             from reconciler import download
 
-            monkeypatch.setattr(download, "open_downloader", lambda *_, **__: _Open(net))
+            patch.setattr(download, "open_downloader", lambda *_, **__: _Open(net))
             return Ground(path, net)
 
         yield make

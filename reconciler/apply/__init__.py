@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.apply.order import runnable
+from reconciler.apply.record import displaced
 from reconciler.apply.run import run
 from reconciler.apply.signals import uninterrupted
 from reconciler.apply.sites import Sites
@@ -64,13 +65,13 @@ def apply(
     held = records(registry)
     stats = {(reliance.location, reliance.path): reliance.stat for reliance in plan.relies_on}
     number = generations.next_number(registry.path)
-    touched = _touched(steps)
     unrecorded: ReconcilerError | None = None
     with (
         journal.open_journal(registry.path / "journal", f"{number:010d}") as log,
         Sites(plan.locations, number) as sites,
     ):
         work = Work(plan, tools, sites, log, number, held, stats)
+        touched = _touched(steps, work)
         before = [work.mine[address] for address in touched if address in work.mine]
         log.write(
             journal.BEGIN, generation=number, plan_id=plan_id(plan), manifest=tools.manifest,
@@ -95,10 +96,15 @@ def apply(
     return Applied(receipt, registry, unrecorded)
 
 
-def _touched(steps: Iterable[Step]) -> list[Address]:
-    """Return the addresses whose records the steps make, change or drop."""
+def _touched(steps: Iterable[Step], work: Work) -> list[Address]:
+    """Return the addresses whose records the steps make, change or drop; old copies may get the name of their root."""
     found = {step.address: None for step in steps if step.before is not None or step.after is not None}
     found |= {step.renamed_from: None for step in steps if step.renamed_from is not None}
+    names = work.names
+    for address in list(found):
+        old, place = work.mine.get(address), work.plan.locations.get(address.location)
+        if old is not None and place is not None and old.root != place.root and old.root in names:
+            found[Address(address.variant, names[old.root])] = None
     return list(found)
 
 
@@ -106,7 +112,7 @@ def _recorded(registry: Registry, work: Work) -> Registry:
     """Save what was done: records, and the ids of the locations that were opened."""
     came = {step.address for step in work.plan.steps if work.received.get(id(step))}
     now = datetime.fromtimestamp(work.tools.now(), UTC).isoformat(timespec="seconds")
-    put = tuple(work.put.values())
+    put = (*work.put.values(), *displaced(work.put, work.mine, work.drop, work.names))
     drop = [(work.tools.manifest, address) for address in work.drop if address not in work.put]
     registry = with_locations(registry, _locations(work))
     registry = with_records(registry, put, drop, downloaded_at=dict.fromkeys(came, now))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from stat import S_ISLNK
 
 from reconciler.apply.deed import Deed, Exit, Extra, Move, Stat, done, stat_of, to_json
@@ -104,7 +104,7 @@ def _there(site: Site, row: FileRow, step: Step) -> Stat:
 
 def _gather(work: Work, step: Step, site: Site, local: list[str]) -> Iterator[Move]:
     """Stage and verify what the step takes from this machine; what came over the network stands verified already."""
-    staged: dict[str, str] = {}
+    staged: dict[str, tuple[Root, str]] = {}
     for number, row in enumerate(row for row in step.files if row.method != "none"):
         source = site.trash if row.method == "move" else site.stage
         name = _stage(work, site, row, number, staged, local)
@@ -115,7 +115,7 @@ def _gather(work: Work, step: Step, site: Site, local: list[str]) -> Iterator[Mo
         found = source.stat(name)
         if found is None or found.st_size != row.size:
             raise DiskError("the staged file is not there any more", where=source.where(name), hint="apply again")
-        staged[f"{site.name}:{row.path}"] = name
+        staged[f"{site.name}:{row.path}"] = (source, name)
         new, old = stat_of(found), stat_of(site.root.stat(row.path)) if row.replaces else None
         assert new is not None
         yield Move(
@@ -124,7 +124,9 @@ def _gather(work: Work, step: Step, site: Site, local: list[str]) -> Iterator[Mo
         )  # fmt: skip
 
 
-def _stage(work: Work, site: Site, row: FileRow, number: int, staged: dict[str, str], local: list[str]) -> str:
+def _stage(
+    work: Work, site: Site, row: FileRow, number: int, staged: Mapping[str, tuple[Root, str]], local: list[str]
+) -> str:
     if row.method == "fetch":
         return _digest(row).replace(":", "-")
     if row.method == "move":
@@ -132,7 +134,7 @@ def _stage(work: Work, site: Site, row: FileRow, number: int, staged: dict[str, 
     name = site.local(number)
     local.append(name)
     if row.origin in staged:  # the same bytes twice in one variant
-        site.twin(staged[row.origin], name)
+        site.twin(*staged[row.origin], name)
     else:
         origin = None if row.origin.startswith("file:") else work.sites.site(row.origin.partition(":")[0])
         site.bring(row, origin, name)

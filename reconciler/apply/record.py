@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from reconciler.apply.deed import Stat
 from reconciler.plan import Facts, FileRow, Step
-from reconciler.state import Artifact, Attributes, Digest, Pin, Placed, Record, Support
+from reconciler.state import Address, Artifact, Attributes, Digest, Pin, Placed, Record, Support
 
 
 def record_of(step: Step, stats: Mapping[str, Stat], *, manifest: str, root: str, generation: int) -> Record:
@@ -20,6 +20,22 @@ def record_of(step: Step, stats: Mapping[str, Stat], *, manifest: str, root: str
         step.address, manifest, pin_of(step), home, files, step.links, step.notes,
         attributes_of(step.after), generation, root,
     )  # fmt: skip
+
+
+def displaced(
+    put: Mapping[Address, Record], mine: Mapping[Address, Record], gone: Container[Address], names: Mapping[str, str]
+) -> list[Record]:
+    """Return the records of copies that stay where they are while a new one, under another root, takes their address.
+
+    `gone` are addresses whose old copy has left; `names` says by which name the plan called a root. A copy that is
+    still there must not be forgotten: it is recorded under the name of its root.
+    """
+    kept = []
+    for address, new in put.items():
+        old = mine.get(address)
+        if old is not None and old.root != new.root and address not in gone and old.root in names:
+            kept.append(replace(old, address=Address(address.variant, names[old.root])))
+    return kept
 
 
 def pin_of(step: Step) -> Pin:

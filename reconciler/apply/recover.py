@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from reconciler import generations, journal
 from reconciler.apply.deed import Deed, from_json
 from reconciler.apply.deed import done as told_as_done
-from reconciler.apply.record import with_detected
+from reconciler.apply.record import displaced, with_detected
 from reconciler.apply.settle import remember, settle
 from reconciler.apply.sites import Sites
 from reconciler.digests import Digests
@@ -17,7 +17,7 @@ from reconciler.disk import telling
 from reconciler.errors import DiskError, ReconcilerError, RegistryError, StaleError
 from reconciler.house import read_id
 from reconciler.plan import Place
-from reconciler.registry import LocationId, Registry, save, with_locations, with_records
+from reconciler.registry import LocationId, Registry, records, save, with_locations, with_records
 from reconciler.registry.block import decode
 from reconciler.state import Address, Record
 from reconciler.stores import store_of
@@ -84,12 +84,14 @@ def _replay(
     drop: list[tuple[str, Address]] = []
     for one in done:
         if one.drop is not None:
-            put.pop(one.drop, None)
             drop.append((manifest, one.drop))
         if one.record is not None:
             put[one.record.address] = one.record
+    mine = {record.address: record for record in records(registry) if record.manifest == manifest}
+    names = {place.root: name for name, place in places.items()}
+    stays = displaced(put, mine, {address for _, address in drop}, names)
     registry = with_locations(registry, dict(_ids(places)))
-    registry = save(with_records(registry, put.values(), [key for key in drop if key[1] not in put]))
+    registry = save(with_records(registry, (*put.values(), *stays), [key for key in drop if key[1] not in put]))
     if number not in generations.listing(registry.path):
         before = [decode(block) for block in begin["before"]]
         result = {

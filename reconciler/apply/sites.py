@@ -78,10 +78,10 @@ class Site:
         else:
             link_or_copy(origin.root, row.origin.partition(":")[2], self.stage, staged)
 
-    def twin(self, staged: str, name: str) -> None:
-        """Give a staged file a second staged name, for a variant that holds the same bytes twice."""
+    def twin(self, source: Root, staged: str, name: str) -> None:
+        """Give a file of the stage or the trash a second, staged name: a variant may hold the same bytes twice."""
         self.stage.unlink(name, missing_ok=True)
-        link_or_copy(self.stage, staged, self.stage, name)
+        link_or_copy(source, staged, self.stage, name)
 
     def sweep_stage(self) -> None:
         """Remove what steps that were cut off had made from files of this machine: it holds nothing of its own."""

@@ -69,6 +69,11 @@ class Work:
         """The records of this manifest."""
         return {record.address: record for record in self.held if record.manifest == self.tools.manifest}
 
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """Root -> the name by which the plan calls it."""
+        return {place.root: name for name, place in self.plan.locations.items()}
+
     def holds(self, root: str, path: str) -> bool:
         """Whether a record speaks of a link or note at this path: then what lies there is ours, whatever it says."""
         return (root, path) in self._extras

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli import session
-from reconciler.cli.applying import act, approved_actions, ask, hold, terminated_is_interrupted
+from reconciler.cli.applying import act, approved_actions, ask, hold, nothing_done, terminated_is_interrupted
 from reconciler.errors import DeclinedError, StaleError
 from reconciler.plan import Action, Plan, Selection, Step
 
@@ -69,17 +69,18 @@ def command(
         plan = _plan(saved, loaded, held, means, wanted, locked)
         if not json:
             session.show_plan(plan, chosen, verbose=verbose)
+        wanted_at_all = plan.changes
+        plan = _without_unapproved(plan, unattended)
+        if wanted_at_all and not plan.changes:
+            raise DeclinedError("none of the changes is approved", hint=f"--approve {approve} leaves out all of them")
         if not plan.changes and not plan.resolved:
-            return 3 if plan.blocked else 0
+            return nothing_done(plan, json=json)
         if saved is None and not yes and unattended is None:
             ask("Do you want to carry this out?")
         lock = resolved_lock(Path(plan.lock_path), plan, loaded.manifest.variants)
         if not plan.changes:
             session.tell(f"wrote {plan.lock_path}")
-            return 3 if plan.blocked else 0
-        plan = _without_unapproved(plan, unattended)
-        if not plan.changes:
-            raise DeclinedError("none of the changes is approved", hint=f"--approve {approve} leaves out all of them")
+            return nothing_done(plan, json=json)
         return act(plan, loaded, held, means, chosen, json=json, lock=lock).exit_code
 
 
@@ -104,16 +105,9 @@ def _plan(saved: Plan | None, loaded: Loaded, held: Held, means: Means, wanted: 
     found = stale.differences(saved, now, continued=_is_continued(saved, held))
     if found:
         raise StaleError(found)
-    planned = {(step.address, step.action) for step in saved.changes}
-    blocked = {step.address for step in saved.blocked}
-    return replace(
-        now,
-        steps=tuple(
-            step
-            for step in now.steps
-            if (step.address, step.action) in planned or step.action is Action.KEEP or step.address in blocked
-        ),
-    )
+    # By address alone: a download that was cut short may go on as a link to what it had brought.
+    known = {step.address for step in (*saved.changes, *saved.blocked)}
+    return replace(now, steps=tuple(s for s in now.steps if s.address in known or s.action is Action.KEEP))
 
 
 def _is_continued(saved: Plan, held: Held) -> bool:

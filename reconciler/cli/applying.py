@@ -126,6 +126,19 @@ def act(
     return applied.receipt
 
 
+def nothing_done(plan: Plan, *, json: bool) -> int:
+    """Return the exit code of an apply that has no step to run; with `json`, print its account all the same."""
+    from reconciler.planjson import plan_id
+    from reconciler.receipt import Outcome, Receipt
+    from reconciler.render.progress import receipt_event
+
+    blocked = tuple(Outcome(s.address, s.action, s.reason, "blocked", s.blocked or "") for s in plan.blocked)
+    receipt = Receipt(plan_id(plan), None, blocked, 0.0, 0)
+    if json:
+        session.say([receipt_event(receipt)])
+    return receipt.exit_code
+
+
 def _downloader(chosen: Settings, fd: int) -> AbstractContextManager[Downloader]:
     from reconciler.download import Limits, open_downloader
 

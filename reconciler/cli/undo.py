@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli import session
-from reconciler.cli.applying import act, ask, hold, terminated_is_interrupted
+from reconciler.cli.applying import act, ask, hold, nothing_done, terminated_is_interrupted
 
 
 def command(
@@ -46,7 +46,7 @@ def command(
             session.say([f"The way back to before generation {first}:", ""])
             session.show_plan(plan, chosen, verbose=verbose)
         if not plan.changes:
-            return 3 if plan.blocked else 0
+            return nothing_done(plan, json=json)
         if not yes:
             ask("Do you want to go back?")
         return act(plan, loaded, held, means, chosen, json=json).exit_code

@@ -59,7 +59,7 @@ def command(
         terminated_is_interrupted()
         with hold(loaded, means, "verify") as held:
             result = _verify(look(loaded, held.registry), means, variant, full=full)
-            _show(result, chosen, json, verbose)
+            _show(result, chosen, json, verbose, repair=True)
             return _repair(result, loaded, held.registry, held, means, chosen, json) if result.bad else 0
 
 
@@ -104,21 +104,33 @@ def _repair(
     from reconciler.registry import load
 
     again = _verify(look(loaded, load(registry.path)), means, [str(address) for address in bad], full=False)
+    if json:
+        _show(again, chosen, json, verbose=False, repair=True)
     return again.exit_code
 
 
-def _show(result: Verification, chosen: Settings, json: bool, verbose: bool) -> None:
+def _told(result: Verification, verbose: bool) -> dict[str, Any]:
+    return {
+        "files": [_finding(finding) for finding in (result.findings if verbose else result.bad)],
+        "counts": result.counts, "bytes_read": result.bytes_read, "seconds": round(result.seconds, 3),
+        "exit_code": result.exit_code,
+    }  # fmt: skip
+
+
+def _show(result: Verification, chosen: Settings, json: bool, verbose: bool, *, repair: bool = False) -> None:
+    """Print what was found; with `json` one document, or one line where a repair adds more lines."""
     from reconciler.inert import human_bytes, human_seconds
     from reconciler.render.lines import counted, name
+    from reconciler.render.progress import event
     from reconciler.render.tables import table
 
     counts = result.counts
     if json:
-        session.say_json({
-            "files": [_finding(finding) for finding in (result.findings if verbose else result.bad)],
-            "counts": counts, "bytes_read": result.bytes_read, "seconds": round(result.seconds, 3),
-            "exit_code": result.exit_code,
-        })  # fmt: skip
+        told = _told(result, verbose)
+        if repair:
+            session.say([event("verification", told)])
+        else:
+            session.say_json(told)
         return
     shown = result.findings if verbose else result.bad
     short = session.width() is not None and not verbose  # two digests would leave no room for the names
