@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.detect import is_pickle_name, told_by_names
+from reconciler.inert import few
 from reconciler.paths import collision_key
 from reconciler.references import parse as parse_reference
 from reconciler.state import Address, Attributes, Desired, Note, Pin, Undecided
@@ -245,8 +246,3 @@ def _why(problem: Problem | None) -> str:
     if problem is None:
         return "the lock has no entry for it (run `reconciler lock`)"
     return f"{problem.summary} ({problem.hint})" if problem.hint else problem.summary
-
-
-def few(names: Sequence[str]) -> str:
-    """Name the first three, and count the rest."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -35,15 +35,17 @@ def facts_recorded(held: Held) -> Facts:
 def facts_wanted(wanted: Desired, held: Held | None) -> Facts:
     """Return what a record will say; format and quantisation: as the bytes told, else as claimed, else as names tell.
 
+    What only new bytes will tell is taken as it was: it is not announced as a change.
     A claim that the recorded bytes contradict blocks the step, so a claim never hides what the bytes are.
     """
     facts = facts_of(wanted.pin, wanted.attributes, wanted.layout.home)
     same = held is not None and held.record.pin.revision == wanted.pin.revision
-    seen = held.record.attributes if held is not None and same else Attributes()
+    before = held.record.attributes if held is not None else Attributes()
+    seen = before if same else Attributes()
     return replace(
         facts,
-        format=_said(facts.format, seen.format) or wanted.format,
-        quant=_said(facts.quant, seen.quant) or wanted.quant,
+        format=_said(facts.format, seen.format) or wanted.format or before.format,
+        quant=_said(facts.quant, seen.quant) or wanted.quant or before.quant,
     )
 
 

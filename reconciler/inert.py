@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _NAMED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
@@ -135,3 +135,8 @@ def confusable(name: str, others: Iterable[str]) -> str | None:
         if other != name and not (name.isascii() and other.isascii()) and skeleton(other) == look:
             return other
     return None
+
+
+def few(names: Sequence[str]) -> str:
+    """Name the first three, and count the rest."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

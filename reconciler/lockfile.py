@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
-from uuid import uuid4
 
 from reconciler import jsontext
-from reconciler.errors import DiskError, LockfileError, Problem
+from reconciler.disk import write_atomic
+from reconciler.errors import LockfileError, Problem
 from reconciler.inert import inert
 from reconciler.paths import check_relative
 from reconciler.references import is_commit
@@ -91,15 +91,8 @@ def write(path: Path, lock: Lock) -> None:
     data = dumps(lock).encode()
     if _bytes(path) == data:
         return
-    path = Path(os.path.realpath(path))  # who keeps the lock behind a link keeps the link
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
-    try:
-        _write_through(temporary, data, path.stat().st_mode & 0o777 if path.exists() else 0o666)
-        temporary.replace(path)
-        _sync_directory(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise DiskError(f"the lock cannot be written: {error.strerror}", where=str(path)) from None
+    # Who keeps the lock behind a link keeps the link.
+    write_atomic(Path(os.path.realpath(path)), data)
 
 
 def digest(path: Path) -> Digest | None:
@@ -119,21 +112,6 @@ def _bytes(path: Path) -> bytes | None:
     if len(data) > _LARGEST:
         raise LockfileError(f"larger than {_LARGEST >> 20} MiB", where=str(path), hint=_DAMAGED)
     return data
-
-
-def _write_through(path: Path, data: bytes, mode: int) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _variant_text(name: str, pin: Pin) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from reconciler.content import Held
-from reconciler.inert import human_bytes
+from reconciler.inert import few, human_bytes
 from reconciler.plan import Action, Selection, Step
 from reconciler.state import Address, ObservedLocation
 
@@ -43,19 +43,19 @@ def selects(patterns: Iterable[str], address: Address) -> bool:
 
 def _protected(step: Step, held: Mapping[Address, Held], selection: Selection) -> Step:
     record = held.get(step.address)
-    loses = step.action is Action.REMOVE or step.reason == "duplicate-record"  # the latter loses the protection
-    if not loses or step.after is not None or step.blocked or record is None:
+    leaves = step.after is None and (step.action is Action.REMOVE or step.reason == "duplicate-record")
+    loses = leaves or bool(step.trash)  # files that the variant no longer wants go with a change of it, too
+    if not loses or step.blocked or record is None or (step.after is not None and not step.after.protect):
         return step
     if not record.record.attributes.protect or selects(selection.allow, step.address):
         return step
     way = "" if step.reason == "superseded" else "declare it with `protect: false` and apply, or "
-    return replace(step, blocked=f"protected ({way}allow it once with --allow-remove {step.address})")
+    what = "protected" if leaves else f"protected, and {few([row.path for row in step.trash])} would go to the trash"
+    return replace(step, blocked=f"{what} ({way}allow it once with --allow-remove {step.address})")
 
 
 def _too_many(steps: list[Step], held: Mapping[Address, Held], limits: Limits, selection: Selection) -> list[Step]:
-    leaving = [
-        step for step in steps if step.action is Action.REMOVE and step.reason == "undeclared" and not step.blocked
-    ]
+    leaving = [step for step in steps if not step.blocked and _gives_up(step, held.get(step.address))]
     counted = [step for step in leaving if not selects(selection.allow, step.address)]
     if len(held) < ENOUGH_TO_COUNT or len(counted) <= limits.max_remove * len(held):
         return steps
@@ -66,6 +66,15 @@ def _too_many(steps: list[Step], held: Mapping[Address, Held], limits: Limits, s
     )
     surplus = set(map(id, counted))
     return [replace(step, blocked=why) if id(step) in surplus else step for step in steps]
+
+
+def _gives_up(step: Step, record: Held | None) -> bool:
+    """Whether a step takes away a variant as it was: it is no longer declared, or none of its files stays in use."""
+    if step.action is Action.REMOVE and step.reason == "undeclared":
+        return True
+    if step.after is None or record is None or not step.trash:
+        return False
+    return {placed.path for placed in record.record.files} <= {row.path for row in step.trash}
 
 
 def _after_its_new_place(steps: Iterable[Step]) -> list[Step]:

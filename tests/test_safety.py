@@ -41,6 +41,28 @@ def test_a_protected_record_whose_files_are_gone_protects_nothing() -> None:
     assert told(plan([], [have()], [recorded(want("m", "abc", protect=True))])) == {"m@disk": "prune stale-record"}
 
 
+def test_a_protected_variant_keeps_its_files_when_it_is_declared_with_others() -> None:
+    was, now = want("m", {"q4.gguf": "abc"}, protect=True), want("m", {"q8.gguf": "xyz"}, protect=True)
+    place = have(files={"q4.gguf": "abc"})
+    steps = plan([now], [place], [recorded(was)])
+    assert told(steps) == {"m@disk": "download missing!"}
+    assert "protected, and q4.gguf would go to the trash" in str(steps["m@disk"].blocked)
+    assert told(plan([now], [place], [recorded(was)], allow=("m",))) == {"m@disk": "download missing"}
+    freed = want("m", {"q8.gguf": "xyz"})
+    assert told(plan([freed], [place], [recorded(was)])) == {"m@disk": "download missing"}
+
+
+def test_a_variant_that_gives_up_all_its_files_counts_as_a_removal() -> None:
+    was = [want(f"v{n}", {f"{n}-q4.gguf": f"old{n}"}) for n in range(4)]
+    now = [want(f"v{n}", {f"{n}-q8.gguf": f"new{n}"}) for n in range(4)]
+    place = have(files={f"{n}-q4.gguf": f"old{n}" for n in range(4)})
+    steps = plan(now, [place], [recorded(one) for one in was], limits=SHARE)
+    assert set(told(steps).values()) == {"download missing!"}
+    assert "4 of 4 managed variants" in str(steps["v0@disk"].blocked)
+    some = plan([now[0], *was[1:]], [place], [recorded(one) for one in was], limits=SHARE)
+    assert told(some)["v0@disk"] == "download missing"
+
+
 def test_too_many_removals_are_blocked_together_and_the_rest_goes_on() -> None:
     wants, place, records = _managed(4)
     steps = plan([*wants[2:], want("new", BIG)], [place], records, limits=SHARE)

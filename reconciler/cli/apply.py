@@ -121,14 +121,20 @@ def _is_continued(saved: Plan, held: Held) -> bool:
     return latest is not None and latest.result.get("plan_id") == plan_id(saved)
 
 
+def _lacks(step: Step, approved: frozenset[Action]) -> str:
+    """Return the approvals that a step needs and has not: files that leave with a change are removed as well."""
+    needed = [step.action] + ([Action.REMOVE] if step.trash and step.action is not Action.PRUNE else [])
+    return ",".join(dict.fromkeys(action for action in needed if action not in approved))
+
+
 def _without_unapproved(plan: Plan, approved: frozenset[Action] | None) -> Plan:
     """Hold back the steps that may not run unattended; they are told as blocked."""
     if approved is None:
         return plan
     steps = [
         step
-        if step.blocked or step.action is Action.KEEP or step.action in approved
-        else replace(step, blocked=f"not approved (approve it with --approve {step.action})")
+        if step.blocked or step.action is Action.KEEP or not (lacking := _lacks(step, approved))
+        else replace(step, blocked=f"not approved (approve it with --approve {lacking})")
         for step in plan.steps
     ]
     while True:  # what needs a step that is held back is held back with it
