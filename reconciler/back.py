@@ -118,6 +118,11 @@ def desired_from(record: Record, location: str) -> Desired:
     )
 
 
+def generation_before(loaded: Loaded, registry: Registry, number: int) -> int | None:
+    """Return the number of this manifest's generation before `number`, None when that is the first."""
+    return max((each for each in _ours(loaded, registry) if each < number), default=None)
+
+
 def _ours(loaded: Loaded, registry: Registry) -> list[int]:
     found = []
     for number in generations.listing(registry.path):

@@ -222,7 +222,7 @@ def _verdict(
 ) -> tuple[Action, str]:
     held = world.held.get(wanted.address)
     methods = {row.method for row in rows}
-    if "fetch" in methods:
+    if "fetch" in methods or Situation.FOREIGN in situations:  # somebody else's bytes: these would have to come
         return Action.DOWNLOAD, _why_download(world, wanted, situations)
     if methods - {"none"}:
         return Action.NORMALIZE, _why_placed(world, wanted, methods)

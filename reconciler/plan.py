@@ -158,6 +158,7 @@ class Plan:
     lock_digest: Digest | None
     registry_path: str
     registry_serial: int
+    """Counts our own saves of the registry."""
     locations: Mapping[str, Place]
     steps: tuple[Step, ...]
     unmanaged_files: int = 0
@@ -166,6 +167,8 @@ class Plan:
     selection: Selection = Selection()
     relies_on: tuple[Reliance, ...] = ()
     warnings: tuple[str, ...] = ()
+    curated: Digest | None = None
+    """Of the layer that people write; None when there is none."""
 
     @property
     def changes(self) -> tuple[Step, ...]:

@@ -31,7 +31,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "plan_id": "",
         "manifest": {"path": plan.manifest_path, "name": plan.manifest_name, "digest": plan.manifest_digest},
         "lock": {"path": plan.lock_path, "digest": plan.lock_digest},
-        "registry": {"path": plan.registry_path, "serial": plan.registry_serial},
+        "registry": {"path": plan.registry_path, "serial": plan.registry_serial, "curated": plan.curated},
         "locations": {name: _place(place) for name, place in plan.locations.items()},
         "steps": [_step(step) for step in plan.steps],
         "unmanaged": {"files": plan.unmanaged_files, "bytes": plan.unmanaged_bytes},

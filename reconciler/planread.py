@@ -126,6 +126,7 @@ def _plan(document: dict[str, Any]) -> Plan:
         selection=_selection(_object(document, "selection", "")),
         relies_on=_each(document, "relies_on", "", _reliance),
         warnings=_each(document, "warnings", "", _word),
+        curated=_maybe_digest(registry, "curated", "registry"),
     )
 
 

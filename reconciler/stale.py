@@ -26,6 +26,8 @@ def differences(saved: Plan, now: Plan, *, continued: bool = False) -> tuple[Pro
         found.append(
             _changed(where, "the registry", f"serial {saved.registry_serial}", f"serial {now.registry_serial}")
         )
+    if saved.curated != now.curated:
+        found.append(_changed(saved.registry_path, "the curated layer", saved.curated or "none", now.curated or "none"))
     return (*found, *_moved(saved, now), *_steps(saved, now, continued))
 
 

@@ -14,12 +14,15 @@ from reconciler.decide import settle
 from reconciler.desired import desire
 from reconciler.diff import questions
 from reconciler.digests import Digests, Question, Watch
+from reconciler.errors import SourceError
+from reconciler.hashing import hash_bytes
 from reconciler.lockfile import Lock
 from reconciler.manifest import Loaded
 from reconciler.observe import Question as Sight
 from reconciler.observe import observe_all
 from reconciler.plan import Action, Place, Plan, Reliance, Selection, Step
 from reconciler.registry import Registry, records
+from reconciler.registry.jsontext import canonical
 from reconciler.resolve import Resolution
 from reconciler.safety import Limits
 from reconciler.selecting import check_selection, is_selected, is_selected_undecided, left_out, scope
@@ -87,6 +90,7 @@ def survey(
     resolution = resolve.complete(loaded, _completed(lock, reviewed or {}), means.sources, locked=locked)
     unwritten = {name: pin for name, pin in (reviewed or {}).items() if lock is None or lock.pins.get(name) != pin}
     desires = desire(loaded, resolution.pins, resolution.problems)
+    _refuse_nothing(loaded, registry, resolution)
     located = look(loaded, registry)
     check_selection(selection, desires.variants, desires.undecided, map(address_of, located.ours))
     wanted = tuple(d for d in desires.variants if is_selected(selection, d.address))
@@ -113,6 +117,14 @@ def survey(
         warnings=(*loaded.warnings, *desires.warnings, *plan.warnings),
     )
     return Survey(loaded, registry, world, plan, resolution)
+
+
+def _refuse_nothing(loaded: Loaded, registry: Registry, resolution: Resolution) -> None:
+    """Raise SourceError when nothing can be planned because upstream answered for no variant at all."""
+    later = {name for name, v in loaded.manifest.variants.items() if sources.scheme_of(v.source) in sources.LATER}
+    problems = {name: problem for name, problem in resolution.problems.items() if name not in later}
+    if problems and not resolution.pins and not any(r.manifest == loaded.identity for r in records(registry)):
+        raise SourceError(problems.values())
 
 
 def _completed(lock: Lock | None, reviewed: Mapping[str, Pin]) -> Lock | None:
@@ -242,6 +254,7 @@ def assemble(world: World, steps: tuple[Step, ...], selection: Selection, regist
         selection=selection,
         relies_on=tuple(sorted(_reliances(world, steps), key=lambda r: (r.location, r.path))),
         warnings=(*warnings, *_active(steps)),
+        curated=hash_bytes(canonical(list(registry.curated))) if registry.curated else None,
     )
 
 

@@ -138,11 +138,22 @@ def test_offline_asks_nobody(box: Box) -> None:
 
 
 def test_offline_a_variant_that_was_never_locked_is_blocked_and_the_others_are_told(box: Box) -> None:
+    box.apply()
+    lock = box.here / "box.lock.json"
+    lock.write_text(lock.read_text().replace('"tiny-chat"', '"another"'))
+
     told = box.run("status", "box.yaml", "--offline")
 
     assert told.code == 0
     assert columns(box).keys() == {"tiny-gguf-iq4_xs@lmstudio", "tiny-gguf-q4_k_m@lmstudio", "tiny-chat@weights"}
-    assert told.out.count("blocked") >= 3
+    assert "upstream must be asked" in told.out
+
+
+def test_offline_with_nothing_locked_and_nothing_recorded_is_an_error(box: Box) -> None:
+    told = box.run("status", "box.yaml", "--offline")
+
+    assert told.code == 1
+    assert told.err.count("upstream must be asked") == 3
 
 
 def test_nothing_is_written_but_the_cache_of_digests(box: Box) -> None:

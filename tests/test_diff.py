@@ -37,7 +37,7 @@ def test_the_wanted_bytes_at_the_wanted_path_are_adopted() -> None:
 
 def test_other_bytes_at_the_wanted_path_are_blocked_and_never_replaced() -> None:
     steps = plan([want("m", "mine")], [have(files={"m.gguf": "other"})])
-    assert told(steps) == {"m@disk": "normalize adopt!"}
+    assert told(steps) == {"m@disk": "download missing!"}
     assert not steps["m@disk"].files[0].replaces
     assert "not ours" in str(steps["m@disk"].blocked)
 
@@ -235,7 +235,7 @@ def test_a_copy_on_another_file_system_is_a_copy() -> None:
 def test_the_old_copy_stays_while_the_new_place_is_blocked() -> None:
     old, new = want("m", {"p": "1"}, at="a"), want("m", {"p": "1"}, at="b")
     steps = plan([new], [have("a", {"p": "1"}), have("b", {"p": "theirs"})], [recorded(old)])
-    assert told(steps) == {"m@a": "remove superseded!", "m@b": "normalize adopt!"}
+    assert told(steps) == {"m@a": "remove superseded!", "m@b": "download missing!"}
 
 
 def test_a_new_name_for_the_same_content_in_the_same_place_is_a_rename() -> None:

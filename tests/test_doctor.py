@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.doctor import filesystems, machine, places, upstream
-from reconciler.doctor.books import is_held
+from reconciler.locking import is_held
 from reconciler.doctor.filesystems import Mount
 from reconciler.download.program import Aria2c
 from reconciler.errors import SourceError

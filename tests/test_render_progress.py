@@ -54,14 +54,27 @@ def test_quiet_is_quiet() -> None:
 def test_for_programs_every_line_is_one_strict_object_with_a_type() -> None:
     events = [json.loads(line, parse_constant=int) for line in run("json", io.StringIO()).splitlines()]
     assert [each["type"] for each in events] == [
-        "plan", "step-started", "progress", "progress", "progress", "progress", "step", "step", "message",
+        "plan", "step-started", "progress", "progress", "progress", "overall", "progress", "overall",
+        "step", "step", "message",
     ]  # fmt: skip
     assert events[2] == {
         "type": "progress", "file": "org/[v1]/a\x1b[2K.gguf", "done": 1024, "size": 2048, "received": 0,
-        "phase": "downloading",
+        "phase": "downloading", "speed": None, "seconds_left": None,
     }  # fmt: skip
-    assert events[6]["address"] == "a@x"
-    assert events[7]["result"] == "failed"
+    assert events[8]["address"] == "a@x"
+    assert events[9]["result"] == "failed"
+
+
+def test_programs_are_told_speed_and_time_left_of_each_file_and_of_all() -> None:
+    stream, ticks = io.StringIO(), iter([0.0, 1.0, 2.0])
+    with open_display("json", stream, clock=lambda: next(ticks)) as display:
+        display.plan_started(1, 400)
+        display.file(Going("a", 100, 400, 0, "downloading"))
+        display.file(Going("a", 200, 400, 100, "downloading"))
+        display.file(Going("a", 300, 400, 200, "downloading"))
+    last, overall = (json.loads(line) for line in stream.getvalue().splitlines()[-2:])
+    assert (last["speed"], last["seconds_left"]) == (100, 1.0)
+    assert overall == {"type": "overall", "received": 200, "size": 400, "speed": 100, "seconds_left": 2.0}
 
 
 def test_progress_of_one_file_is_told_twice_a_second_and_every_change_of_phase_at_once() -> None:
@@ -70,7 +83,8 @@ def test_progress_of_one_file_is_told_twice_a_second_and_every_change_of_phase_a
         for done in range(5):
             display.file(Going("a", done, 9, done, "downloading"))
         display.file(Going("a", 9, 9, 9, "done"))
-    assert [json.loads(line)["done"] for line in stream.getvalue().splitlines()] == [0, 3, 9]
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [one["done"] for one in told if one["type"] == "progress"] == [0, 3, 9]
 
 
 def test_the_last_line_is_the_receipt() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -93,6 +94,7 @@ def apply(
                     journal.remove(log.path)
         except (ReconcilerError, OSError) as error:
             unrecorded = error if isinstance(error, ReconcilerError) else disk_error(error, str(registry.path))
+            receipt = replace(receipt, generation=None)  # it will have one when the next apply has recorded it
     return Applied(receipt, registry, unrecorded)
 
 

@@ -15,7 +15,7 @@ from reconciler.apply.work import Work
 from reconciler.disk import Root
 from reconciler.errors import DigestError, DiskError, ReconcilerError, StaleError
 from reconciler.plan import Action, FileRow, Step
-from reconciler.state import Digest, ObservedFile, Placed, algorithm, identity_key
+from reconciler.state import Digest, ObservedFile, Placed, Record, algorithm, identity_key
 
 _NOTE = 1 << 16
 """Bytes; what is longer is no note of a store."""
@@ -61,6 +61,7 @@ def _record(work: Work, step: Step, deed: Deed, number: int | None = None) -> No
         work.journal.write("done", **done(number, record, deed.drop))
     if record is not None:
         work.record(record)
+        _tell_contradictions(work, deed.record, record)
     if deed.drop is not None:
         work.drop.append(deed.drop)
     work.finish(step, "done")
@@ -93,6 +94,14 @@ def _bringing_in(work: Work, step: Step, site: Site, local: list[str]) -> Deed:
         tuple(_links(work, step, site.root)), tuple(_notes(work, step, site.root)),
         step.unlinks, step.unnotes, record, step.renamed_from,
     )  # fmt: skip
+
+
+def _tell_contradictions(work: Work, planned: Record | None, record: Record) -> None:
+    """Say where the bytes are not what the plan took them for; the next plan blocks a claim that they contradict."""
+    for word in ("format", "quant"):
+        said, found = getattr(planned and planned.attributes, word, None), getattr(record.attributes, word)
+        if said and found and said.lower() != found.lower():
+            work.say(f"{record.address}: taken for {word} {said}, the bytes say {found}")
 
 
 def _there(site: Site, row: FileRow, step: Step) -> Stat:

@@ -62,6 +62,42 @@ def recover(registry: Registry, digests: Digests) -> tuple[Registry, tuple[Recov
     return registry, tuple(found)
 
 
+def foreseen(registry: Registry) -> Registry:
+    """Return the registry as it will be when `recover` has finished what an interrupted apply left. Writes nothing.
+
+    For those who only look: what is ours is then not taken for somebody else's. Raise RegistryError for a damaged
+    journal.
+    """
+    for path in journal.unfinished(registry.path / "journal"):
+        entries, _ = journal.read(path)
+        if not entries:
+            continue
+        try:
+            manifest, places = str(entries[0]["manifest"]), _places(entries[0]["roots"])
+            done = [_Done.read(entry) for entry in entries if entry["kind"] == "done"]
+            done += [_Done(deed.record, deed.drop) for deed in _begun(entries).values()]
+        except (KeyError, TypeError, ValueError) as error:
+            raise _unknown(path, error) from error
+        registry = _with_done(registry, done, manifest, places)
+    return registry
+
+
+def _with_done(registry: Registry, done: Iterable[_Done], manifest: str, places: Mapping[str, Place]) -> Registry:
+    """Return the registry with what steps put and dropped, and with the ids of the places."""
+    put: dict[Address, Record] = {}
+    drop: list[Address] = []
+    for one in done:
+        if one.drop is not None:
+            drop.append(one.drop)
+        if one.record is not None:
+            put[one.record.address] = one.record
+    mine = {record.address: record for record in records(registry) if record.manifest == manifest}
+    names = {place.root: name for name, place in places.items()}
+    stays = displaced(put, mine, drop, names)
+    gone = [(manifest, address) for address in drop if address not in put]
+    return with_records(with_locations(registry, dict(_ids(places))), (*put.values(), *stays), gone)
+
+
 def _replay(
     registry: Registry, entries: list[dict[str, Any]], log: journal.Journal, digests: Digests
 ) -> tuple[Registry, Recovered]:
@@ -80,18 +116,7 @@ def _replay(
                 remember(deed.root, deed, digests)
                 left.append((str(deed.address), error.problems[0].summary))
         _sweep(sites, places)
-    put: dict[Address, Record] = {}
-    drop: list[tuple[str, Address]] = []
-    for one in done:
-        if one.drop is not None:
-            drop.append((manifest, one.drop))
-        if one.record is not None:
-            put[one.record.address] = one.record
-    mine = {record.address: record for record in records(registry) if record.manifest == manifest}
-    names = {place.root: name for name, place in places.items()}
-    stays = displaced(put, mine, {address for _, address in drop}, names)
-    registry = with_locations(registry, dict(_ids(places)))
-    registry = save(with_records(registry, (*put.values(), *stays), [key for key in drop if key[1] not in put]))
+    registry = save(_with_done(registry, done, manifest, places))
     if number not in generations.listing(registry.path):
         before = [decode(block) for block in begin["before"]]
         result = {

@@ -97,6 +97,10 @@ class Work:
         self._since[id(step)] = time.monotonic()
         self.show(lambda display: display.step_started(step))
 
+    def say(self, text: str) -> None:
+        """Tell whoever watches something in passing."""
+        self.show(lambda display: display.message(text))
+
     def show(self, tell: Callable[[Display], object]) -> None:
         """Tell whoever watches; a display that breaks (its reader has gone, say) stops nobody."""
         with contextlib.suppress(Exception):

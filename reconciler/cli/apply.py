@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli import session
-from reconciler.cli.applying import act, approved_actions, ask, hold, nothing_done, terminated_is_interrupted
+from reconciler.cli.applying import act, announce, approved_actions, ask, hold, nothing_done, terminated_is_interrupted
 from reconciler.errors import DeclinedError, StaleError
 from reconciler.plan import Action, Plan, Selection, Step
 
@@ -67,8 +67,7 @@ def command(
     wanted = saved.selection if saved else session.selection(target, exclude, allow_remove)
     with session.means(loaded, offline=offline) as means, hold(loaded, means, "apply") as held:
         plan = _plan(saved, loaded, held, means, wanted, locked)
-        if not json:
-            session.show_plan(plan, chosen, verbose=verbose)
+        announce(plan, chosen, json=json, verbose=verbose)
         wanted_at_all = plan.changes
         plan = _without_unapproved(plan, unattended)
         if wanted_at_all and not plan.changes:

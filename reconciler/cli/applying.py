@@ -84,10 +84,7 @@ def ask(question: str) -> None:
         )
     sys.stdout.write(f"\n{question}\n  Only `yes` is accepted: ")
     sys.stdout.flush()
-    try:
-        answer = sys.stdin.readline()
-    except KeyboardInterrupt:
-        answer = ""
+    answer = sys.stdin.readline()
     if answer.strip() != "yes":
         raise DeclinedError("declined; nothing was changed")
 
@@ -107,6 +104,8 @@ def act(
     from reconciler.apply import ALL, Tools, apply
     from reconciler.render.progress import open_display
 
+    if any(row.method == "fetch" for step in plan.changes for row in step.files):
+        _check_aria2c(chosen)
     kind: Kind = "json" if json else ("bars" if sys.stderr.isatty() else "lines")
     stream = sys.stdout if json else sys.stderr
     with open_display(kind, stream, colour=session.colour(chosen, stream)) as display:
@@ -124,6 +123,30 @@ def act(
         session.tell("what was done is in the journal only; the next apply records it")
         raise applied.unrecorded
     return applied.receipt
+
+
+def announce(plan: Plan, chosen: Settings, *, json: bool, verbose: bool) -> None:
+    """Show a plan that is about to be carried out; programs get all of it in one line."""
+    from reconciler.planjson import to_json
+    from reconciler.render.progress import event
+
+    if json:
+        session.say([event("planned", to_json(plan))])
+    else:
+        session.show_plan(plan, chosen, verbose=verbose)
+
+
+def _check_aria2c(chosen: Settings) -> None:
+    """Raise InputError, before anything is begun, when the settings name an aria2c that cannot be used."""
+    from reconciler.download import find_aria2c
+
+    if chosen.downloader == "huggingface_hub" or (chosen.aria2c is None and chosen.downloader == "auto"):
+        return
+    found = find_aria2c(chosen.aria2c)
+    if found is None or not found.usable:
+        what = f"{found} is too old" if found is not None else f"there is no {chosen.aria2c or 'aria2c'} here"
+        where = chosen.origins["aria2c" if chosen.aria2c is not None else "downloader"]
+        raise InputError(what, where=where, hint="name another program, or take the setting away")
 
 
 def nothing_done(plan: Plan, *, json: bool) -> int:

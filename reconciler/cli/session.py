@@ -136,13 +136,20 @@ def reading() -> Watch:
 
 
 def open_registry(loaded: Loaded) -> Registry:
-    """Load the registry for reading, and say when an interrupted apply still waits to be finished."""
+    """Load the registry for reading, with what an interrupted apply has still to record laid over it, and say so."""
     from reconciler import journal
+    from reconciler.locking import holder_of, is_held
     from reconciler.registry import load
 
     registry = load(loaded.registry)
-    if journal.unfinished(registry.path / "journal"):
-        tell("warning: an apply was interrupted; the next apply finishes it first")
+    lock = registry.path / "lock"
+    if is_held(lock):
+        tell(f"warning: an apply is running (process {holder_of(lock).get('pid', '?')}); this is what it has recorded")
+    elif journal.unfinished(registry.path / "journal"):
+        from reconciler.apply.recover import foreseen
+
+        tell("warning: an apply was interrupted; the next one finishes it first, and is taken for finished here")
+        return foreseen(registry)
     return registry
 
 

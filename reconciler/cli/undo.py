@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli import session
-from reconciler.cli.applying import act, ask, hold, nothing_done, terminated_is_interrupted
+from reconciler.cli.applying import act, announce, ask, hold, nothing_done, terminated_is_interrupted
 
 
 def command(
@@ -32,7 +32,7 @@ def command(
       reconciler undo --list
       reconciler undo workstation.yaml --to 3
     """
-    from reconciler.back import plan_back
+    from reconciler.back import generation_before, plan_back
     from reconciler.manifest import load
 
     chosen = session.settings()
@@ -42,9 +42,12 @@ def command(
     terminated_is_interrupted()
     with session.means(loaded) as means, hold(loaded, means, "undo") as held:
         plan, first = plan_back(loaded, held.registry, means, to)
+        while to is None and plan.is_empty and (earlier := generation_before(loaded, held.registry, first)):
+            session.tell(f"generation {first} changed nothing that is not as it was")
+            plan, first = plan_back(loaded, held.registry, means, earlier)
         if not json:
             session.say([f"The way back to before generation {first}:", ""])
-            session.show_plan(plan, chosen, verbose=verbose)
+        announce(plan, chosen, json=json, verbose=verbose)
         if not plan.changes:
             return nothing_done(plan, json=json)
         if not yes:

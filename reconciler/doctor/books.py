@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.doctor.checks import Check, guarded
-from reconciler.locking import holder_of
+from reconciler.locking import holder_of, is_held
 
 if TYPE_CHECKING:
     from reconciler.manifest import Loaded
@@ -64,31 +63,3 @@ def _held(path: Path) -> list[Check]:
     who = f"`{said.get('command', '?')}`, process {said.get('pid', '?')} on {said.get('host', '?')}"
     told = f"held by {who} since {said.get('start', '?')}" if said else "held by another process"
     return [Check("registry lock", "warning", told, "wait until it has ended; a lock never outlives its process")]
-
-
-def is_held(path: Path) -> bool:
-    """Whether somebody holds the lock file at `path`, told without taking it where the system says so itself."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        inode = os.fstat(fd).st_ino
-        try:
-            # https://man7.org/linux/man-pages/man5/proc_locks.5.html; devices are left out: those of btrfs differ.
-            rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-        except OSError:
-            return _is_refused(fd)
-        pid = str(holder_of(path).get("pid", ""))
-        return any("FLOCK" in row and row[-3].endswith(f":{inode}") and pid in row for row in rows if len(row) >= 8)
-    finally:
-        os.close(fd)
-
-
-def _is_refused(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    fcntl.flock(fd, fcntl.LOCK_UN)
-    return False

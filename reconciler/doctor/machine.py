@@ -28,7 +28,7 @@ def examine(named: str | None = None) -> Iterator[Check]:
 
     yield _python()
     yield from packages(metadata.requires("reconciler") or [])
-    yield aria2c(find_aria2c(named))
+    yield aria2c(find_aria2c(named), named)
 
 
 def _python() -> Check:
@@ -69,9 +69,13 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def aria2c(found: Aria2c | None) -> Check:
-    """Judge the aria2c that was found, if any."""
+def aria2c(found: Aria2c | None, named: str | None = None) -> Check:
+    """Judge the aria2c that was found, if any; one that the settings name must be usable."""
     from reconciler.download.program import OLDEST
+
+    if named is not None and (found is None or not found.usable):
+        told = f"the settings name {named}, which is {'too old' if found else 'not there'}: no download can begin"
+        return Check("aria2c", "problem", told, "name another program, or take the setting away")
 
     if found is None:
         told = "missing: huggingface_hub's own downloader moves the large files"

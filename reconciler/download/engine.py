@@ -37,7 +37,7 @@ def open_downloader(
     found = program.find_aria2c(aria2c)
     if (choice == "aria2c" or aria2c is not None) and (found is None or not found.usable):
         what = f"{found} is older than 1.36" if found is not None else f"there is no {aria2c or 'aria2c'} here"
-        raise InputError(what, where="aria2c", hint="install aria2 1.36 or newer, or set downloader to auto")
+        raise InputError(what, where="aria2c", hint="name another program, or take the setting away")
     if found is not None and found.usable:
         warm = threading.Thread(target=_warm, name="download-warm", daemon=True)
         warm.start()

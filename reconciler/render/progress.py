@@ -133,6 +133,13 @@ class _Lines(_Quiet):
             self._stream.flush()
 
 
+def _pace(received: int, missing: int, seconds: float) -> dict[str, Any]:
+    """Return speed (bytes a second) and time left (seconds); None while nobody can tell."""
+    speed = received / seconds if seconds > 0 else 0.0
+    left = round(missing / speed, 1) if speed else (0.0 if not missing else None)
+    return {"speed": round(speed) if speed else None, "seconds_left": left}
+
+
 class _Json:
     """Say everything as JSON, one object a line."""
 
@@ -140,9 +147,14 @@ class _Json:
         self._stream = stream
         self._clock = clock
         self._told: dict[str, tuple[str, float]] = {}
+        self._begun: dict[str, float] = {}
+        self._seen: dict[str, FileProgress] = {}
+        self._size = 0
+        self._overall: float | None = None
         self._lock = RLock()
 
     def plan_started(self, steps: int, size: int) -> None:
+        self._size = size
         self._write("plan", {"steps": steps, "bytes": size})
 
     def step_started(self, step: Step) -> None:
@@ -156,8 +168,18 @@ class _Json:
             if phase == progress.phase and now - since < _EVERY:
                 return
             self._told[progress.key] = (progress.phase, now)
+            self._seen[progress.key] = progress
+            begun = self._begun.setdefault(progress.key, now)
             fields = {key: getattr(progress, key) for key in ("done", "size", "received", "phase")}
-            self._write("progress", {"file": progress.key, **fields})
+            pace = _pace(progress.received, progress.size - progress.done, now - begun)
+            self._write("progress", {"file": progress.key, **fields, **pace})
+            last = self._overall if self._overall is not None else now
+            self._overall = last
+            if now - last >= _EVERY or progress.phase in _ENDED:
+                self._overall = now
+                received = sum(seen.received for seen in self._seen.values())
+                pace = _pace(received, max(0, self._size - received), now - min(self._begun.values()))
+                self._write("overall", {"received": received, "size": self._size, **pace})
 
     def step_done(self, outcome: Outcome) -> None:
         self._write("step", outcome_json(outcome))
