@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.doctor import filesystems, machine, places, upstream
-from reconciler.locking import is_held
 from reconciler.doctor.filesystems import Mount
 from reconciler.download.program import Aria2c
 from reconciler.errors import SourceError
-from reconciler.locking import exclusive_lock
+from reconciler.locking import exclusive_lock, is_held
 
 MOUNTINFO = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import RLock
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
@@ -15,6 +15,9 @@ from reconciler.plan import Step
 from reconciler.receipt import Outcome
 from reconciler.render.lines import name, pad, shorten
 
+if TYPE_CHECKING:
+    from reconciler.render.progress import FileProgress
+
 _BARS = 8
 """Bars drawn at the same time; small files beyond them are in the bar over everything."""
 _WIDEST, _NARROWEST = 44, 12
@@ -23,30 +26,6 @@ _NUMBERS = 37
 _BAR = 12
 """Columns that a bar has at least."""
 _ENDED = frozenset({"done", "failed"})
-
-
-class _Going(Protocol):
-    """How far one file is; see `reconciler.render.progress.FileProgress`."""
-
-    @property
-    def key(self) -> str:
-        """The file's name."""
-
-    @property
-    def done(self) -> int:
-        """Bytes on disk."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole file."""
-
-    @property
-    def received(self) -> int:
-        """Bytes that came now."""
-
-    @property
-    def phase(self) -> str:
-        """What is being done with it."""
 
 
 class _Numbers(ProgressColumn):
@@ -93,7 +72,7 @@ class Bars:
     def step_started(self, step: Step) -> None:
         """Say nothing: the files speak."""
 
-    def file(self, progress: _Going) -> None:
+    def file(self, progress: FileProgress) -> None:
         """Move a file's bar, or take it away when the file ended."""
         with self._lock:
             self._count(progress)
@@ -121,7 +100,7 @@ class Bars:
         with self._lock:
             return self._sum, max(self._total, self._sum)
 
-    def _count(self, progress: _Going) -> None:
+    def _count(self, progress: FileProgress) -> None:
         key = progress.key
         if key not in self._resumed:
             self._resumed[key] = max(progress.done - progress.received, 0)
@@ -134,7 +113,7 @@ class Bars:
         completed, total = self.overall()
         self._progress.update(self._all, completed=completed, total=total)
 
-    def _draw(self, progress: _Going) -> None:
+    def _draw(self, progress: FileProgress) -> None:
         said = "verifying " if progress.phase == "verifying" else ""
         label = pad(said + shorten(name(progress.key), self._label - len(said)), self._label)
         if (bar := self._bars.get(progress.key)) is not None:
