@@ -296,9 +296,17 @@ def test_a_source_that_refuses_is_that_files_error_alone(hub: Hub, own: Download
 
 
 def _children() -> list[str]:
-    command = ["ps", "-o", "args=", "--ppid", str(os.getpid())]
-    listing = subprocess.run(command, capture_output=True, text=True, check=False)
-    return [line for line in listing.stdout.splitlines() if "aria2c" in line]
+    """The aria2c processes whose parent we are, by the kernel's own listing (proc(5), stat and cmdline)."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = process.joinpath("stat").read_text().rpartition(")")[2].split()[1]
+            command = process.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended meanwhile
+            continue
+        if parent == str(os.getpid()) and "aria2c" in command:
+            found.append(command)
+    return found
 
 
 def _plain_aria2c(url: str, directory: Path, name: str, *options: str) -> int:
