@@ -361,7 +361,7 @@ def test_a_saved_plan_is_applied_once_and_then_counts_as_done(ground: Ground) ->
     assert len(ground.net.fetched) == 2
 
 
-@pytest.mark.parametrize("change", ["manifest", "lock", "registry", "file"])
+@pytest.mark.parametrize("change", ["manifest", "lock", "registry", "curated", "file"])
 def test_a_saved_plan_is_refused_when_the_world_moved_and_nothing_is_touched(ground: Ground, change: str) -> None:
     ground.declare({"a": ("hf:acme/a", 1, ONE)})
     ground.apply()
@@ -373,6 +373,9 @@ def test_a_saved_plan_is_refused_when_the_world_moved_and_nothing_is_touched(gro
     elif change == "lock":
         lock = ground.path / "ws.lock.json"
         lock.write_text(lock.read_text().replace("apache-2.0", "mit"))
+    elif change == "curated":
+        curated = ground.registry / "model_registry.curated.json"
+        curated.write_text('[{"name": "a", "display_name": "A, by hand"}]\n')
     elif change == "registry":
         assert ground.run("forget", "a", "--yes", str(ground.manifest)).code in (0, 1)
         ground.run("forget", str(ground.manifest), "a", "--yes")

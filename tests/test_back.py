@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.apply_kit import FakeDownloader, Ground, content, fake_network
+from reconciler.errors import DiskError, TransferError
+from tests.apply_kit import FakeDownloader, Ground, content, fake_network, sha256
 
 A, B, C = {"m.gguf": content(1)}, {"m.gguf": content(2)}, {"n.gguf": content(3)}
 TWO = {"main": "huggingface", "other": "huggingface"}
@@ -159,3 +160,54 @@ def test_undo_of_a_changed_root_goes_back_to_the_old_one(ground: Ground) -> None
     assert (ground.files("elsewhere"), ground.files("main")) == ({}, {"o/m/m.gguf": A["m.gguf"]})
     ground.declare({"m": ("hf:o/m", 1, A)})
     assert [step["reason"] for step in ground.steps()] in ([], ["record"])
+
+
+def test_undo_passes_over_an_apply_that_changed_nothing(ground: Ground) -> None:
+    ground.declare({"m": ("hf:o/m", 1, A)})
+    applied(ground)
+    ground.declare({"m": ("hf:o/m", 1, A), "n": ("hf:o/n", 1, C)})
+    ground.net.broken[sha256(content(3))] = TransferError("no route")
+    assert ground.apply().code == 5
+    ran = ground.run("undo", "--yes")
+    assert "generation 2 changed nothing that is not as it was" in ran.text
+    assert state(ground) == ({}, {})
+
+
+def test_the_old_copy_is_not_forgotten_while_it_may_not_leave(ground: Ground) -> None:
+    ground.declare({"m": ("hf:o/m", 1, {"m.gguf": content(1), "x": content(9)})})
+    applied(ground)
+    (ground.path / "main/o/m/x").write_bytes(b"changed")
+    _move_root(ground, "elsewhere")
+    assert ground.apply().code == 3
+    addresses = {e["metadata"]["reconciler"]["address"] for e in ground.entries().values()}
+    assert addresses == {"m@main", "m@main.old"}
+    assert "changed since it was placed" in ground.run("plan").text
+
+
+def test_the_same_bytes_twice_come_back_from_the_trash(ground: Ground) -> None:
+    ground.declare({"m": ("hf:o/m", 1, A)})
+    applied(ground)
+    ground.declare({})
+    applied(ground)
+    ground.declare({"m": ("hf:o/m", 1, {"a.gguf": content(1), "b.gguf": content(1)})})
+    applied(ground)
+    assert ground.files("main")["o/m/a.gguf"] == ground.files("main")["o/m/b.gguf"] == content(1)
+
+
+def test_who_only_looks_takes_an_interrupted_apply_for_finished(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground.declare({"m": ("hf:o/m", 1, A)})
+    with monkeypatch.context() as patch:
+        patch.setattr("reconciler.apply._recorded", _refuse)
+        ground.apply()
+    assert not (ground.registry / "model_registry.json").exists()
+    ground.declare({"m": ("hf:o/m", 2, B)})
+    ran = ground.run("plan")
+    assert ran.code == 0, ran.text
+    assert "new-revision" in ran.text
+    assert "is taken for finished here" in ran.text
+
+
+def _refuse(*_: object) -> None:
+    raise DiskError("the disk is full", where="registry")
