@@ -167,7 +167,7 @@ class Hub(World):
             self.revoked.add(effect.revoke)
         response = effect.response
         if self.rate and call.origin == "cdn" and not response.delivery.rate:
-            step = max(1, min(65536, int(self.rate / 20)))
+            step = max(1, min(1 << 20, int(self.rate / 20)))
             response = replace(response, delivery=response.delivery._replace(rate=float(self.rate), step=step))
         return response
 
