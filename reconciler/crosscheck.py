@@ -6,11 +6,11 @@ Symbolic links are resolved by whoever calls: `roots` says where each location r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from fnmatch import fnmatchcase
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.errors import Problem
+from reconciler.globs import matches_text
 from reconciler.inert import confusable, inert, skeleton, suggest
 from reconciler.yamlread import MAX_PROBLEMS
 
@@ -97,10 +97,10 @@ def _nowhere(manifest: Manifest, names: Names, where: Where) -> Iterator[Problem
 
 def _may_match(rule: Route, variant: Variant) -> bool:
     for glob, fact in ((rule.backend, variant.backend or ""), (rule.source, variant.source)):
-        if glob is not None and not fnmatchcase(fact.lower(), glob.lower()):
+        if glob is not None and not matches_text(glob, fact):
             return False
     for glob, claim in ((rule.format, variant.format), (rule.quant, variant.quant)):
-        if glob is not None and claim is not None and not fnmatchcase(claim.lower(), glob.lower()):
+        if glob is not None and claim is not None and not matches_text(glob, claim):
             return False
     return True
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.detect import is_pickle_name, told_by_names
+from reconciler.globs import matches_text
 from reconciler.inert import few
 from reconciler.paths import collision_key
 from reconciler.references import parse as parse_reference
@@ -126,7 +126,7 @@ def _matches(rule: Route, variant: Variant, format_: str | None, quant: str | No
         (rule.quant, quant),
         (rule.source, variant.source),
     )
-    return all(wanted is None or fnmatchcase((fact or "").lower(), wanted.lower()) for wanted, fact in facts)
+    return all(wanted is None or matches_text(wanted, fact or "") for wanted, fact in facts)
 
 
 def _pickles(pin: Pin, policy: str) -> str | None:
