@@ -24,6 +24,7 @@ def facts_of(pin: Pin, attributes: Attributes, home: str) -> Facts:
         protect=attributes.protect,
         roles=dict(attributes.roles),
         metadata=attributes.metadata,
+        modelfile=attributes.modelfile,
     )
 
 

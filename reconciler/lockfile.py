@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from reconciler import jsontext
+from reconciler.artifacts import value_of, with_rest
 from reconciler.disk import write_atomic
 from reconciler.errors import LockfileError, Problem
 from reconciler.inert import inert
@@ -25,8 +26,7 @@ VERSION = 1
 _LARGEST = 256 << 20
 """Bytes; ten thousand variants of a hundred files each have half of that."""
 _DAMAGED = "take it from git, or delete it and run `reconciler lock` (upstream is then asked for everything anew)"
-_PIN_KEYS = frozenset({"source", "revision", "license", "support", "files"})
-_FILE_KEYS = frozenset({"path", "size", "digest", "support", "url"})
+_PIN_KEYS = frozenset({"source", "revision", "license", "support", "about", "files"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +122,10 @@ def _variant_text(name: str, pin: Pin) -> str:
         head["license"] = pin.license
     if pin.support is not None:
         head["support"] = {"source": pin.support.source, "revision": pin.support.revision}
-    files = ",".join(f"\n    {_json(_file_value(file))}" for file in sorted(pin.files, key=lambda file: file.path))
+    if pin.about:
+        head["about"] = dict(sorted(pin.about.items()))
+    files = ",".join(f"\n    {_json(value_of(file))}" for file in sorted(pin.files, key=lambda file: file.path))
     return f'  {_json(name)}: {_json(head)[:-1]}, "files": [{files}]}}'
-
-
-def _file_value(file: Artifact) -> dict[str, Any]:
-    value: dict[str, Any] = {"path": file.path, "size": file.size, "digest": file.digest}
-    if file.support:
-        value["support"] = True
-    if file.url:
-        value["url"] = file.url
-    return value
 
 
 def _json(value: Any) -> str:
@@ -180,7 +173,14 @@ def _pin(name: str, value: Any) -> Pin:
         tuple(sorted(artifacts, key=lambda file: file.path)),
         _text(license_, (*at, "license")) if "license" in value else None,
         _support(value["support"], (*at, "support")) if "support" in value else None,
+        _about(value["about"], (*at, "about")) if "about" in value else {},
     )
+
+
+def _about(value: Any, at: jsontext.Path) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        _wrong(at, "expected about: an object")
+    return value
 
 
 def _revision(value: Any, source: str, at: jsontext.Path) -> str:
@@ -203,23 +203,10 @@ def _artifact(value: Any, seen: set[str], at: jsontext.Path) -> Artifact:
     if path in seen:
         _wrong(at, f"{_quoted(path)} stands twice")
     seen.add(path)
-    if len(value) == 3:
-        return Artifact(path, size, found)
-    return _artifact_with_more(value, Artifact(path, size, found), at)
-
-
-def _artifact_with_more(value: dict[str, Any], artifact: Artifact, at: jsontext.Path) -> Artifact:
-    if not value.keys() <= _FILE_KEYS:
-        _wrong(at, f"unknown key {_quoted(min(value.keys() - _FILE_KEYS))}")
-    support = value.get("support", False)
-    if type(support) is not bool:
-        _wrong(at, "expected support: true or false")
-    url = value.get("url", "")
-    if "url" not in value:
-        return artifact._replace(support=support)
-    if type(url) is not str or not url.startswith(("https://", "http://", "file:///")):
-        _wrong(at, "expected url: an https:, http: or file: URL")
-    return artifact._replace(support=support, url=url)
+    try:
+        return with_rest(value, path, size, found)
+    except ValueError as error:
+        _wrong(at, str(error))
 
 
 def _support(value: Any, at: jsontext.Path) -> Support:

@@ -74,6 +74,7 @@ class Facts:
     protect: bool = False
     roles: Mapping[str, int] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    modelfile: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,8 @@ class Place:
     readable: bool
     why: str = ""
     device: int = 0
+    observed: str = ""
+    """`api+store`, `api-only` or `store-only` for a place with a server, '' for a plain directory."""
 
 
 class Summary(NamedTuple):

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from reconciler.artifacts import value_of
 from reconciler.plan import Facts, FileRow, Place, Plan, Selection, Step
 from reconciler.planread import checksum, portable_id
 from reconciler.state import Pin
@@ -99,6 +100,8 @@ def _place(place: Place) -> dict[str, Any]:
         value["why"] = place.why
     if place.device:
         value["device"] = place.device
+    if place.observed:
+        value["observed"] = place.observed
     return value
 
 
@@ -149,8 +152,9 @@ def _facts(facts: Facts) -> dict[str, Any]:
             value[key] = text
     if facts.protect:
         value["protect"] = True
-    if facts.metadata:
-        value["metadata"] = _strict(facts.metadata)
+    for key in ("metadata", "modelfile"):
+        if said := getattr(facts, key):
+            value[key] = _strict(said)
     return value
 
 
@@ -158,12 +162,9 @@ def _pin(pin: Pin) -> dict[str, Any]:
     value: dict[str, Any] = {"source": pin.source, "revision": pin.revision, "license": pin.license}
     if pin.support is not None:
         value["support"] = {"source": pin.support.source, "revision": pin.support.revision}
-    value["files"] = [
-        {"path": file.path, "size": file.size, "digest": file.digest}
-        | ({"support": True} if file.support else {})
-        | ({"url": file.url} if file.url else {})
-        for file in pin.files
-    ]
+    if pin.about:
+        value["about"] = _strict(pin.about)
+    value["files"] = [value_of(file) for file in pin.files]
     return value
 
 

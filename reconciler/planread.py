@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast, get_args
 
+from reconciler.artifacts import with_rest
 from reconciler.errors import InputError, Problem
 from reconciler.plan import Action, Bytes, Facts, FileRow, Method, Place, Plan, Reliance, Selection, Step
 from reconciler.state import Address, Artifact, Digest, Link, Note, Pin, Support, parse_digest
@@ -139,6 +140,7 @@ def _place(value: dict[str, Any], where: str) -> Place:
         readable=_flag(value, "readable", where),
         why=_text(value, "why", where, ""),
         device=_count(value, "device", where, 0),
+        observed=_text(value, "observed", where, ""),
     )
 
 
@@ -213,6 +215,7 @@ def _facts(value: Any, where: str) -> Facts:
         protect=_flag(value, "protect", where, False),
         roles={role: _count(roles, role, f"{where}.roles") for role in roles},
         metadata=_object(value, "metadata", where, {}),
+        modelfile=_object(value, "modelfile", where, {}),
     )
 
 
@@ -240,18 +243,17 @@ def _pin(value: dict[str, Any], where: str) -> Pin:
         files=_each(value, "files", where, _artifact),
         license=_maybe_text(value, "license", where),
         support=support,
+        about=_object(value, "about", where, {}),
     )
 
 
 def _artifact(value: Any, where: str) -> Artifact:
     value = _is(value, dict, "an object", where)
-    return Artifact(
-        path=_text(value, "path", where),
-        size=_count(value, "size", where),
-        digest=_digest(value, "digest", where),
-        support=_flag(value, "support", where, False),
-        url=_text(value, "url", where, ""),
-    )
+    path, size, digest = _text(value, "path", where), _count(value, "size", where), _digest(value, "digest", where)
+    try:
+        return with_rest(value, path, size, digest)
+    except ValueError as error:
+        raise _DamagedError(f"{where}: {error}") from None
 
 
 def _selection(value: dict[str, Any]) -> Selection:

@@ -41,7 +41,9 @@ class Artifact(NamedTuple):
     """One file of a source, as locked: path inside the source (posix), size in bytes, digest.
 
     `support` marks a file that comes from the support repository instead. `url` is where an `https:` or `file:`
-    source keeps it ('' for the Hub, where repository and revision say it).
+    source keeps it ('' for the Hub, where repository and revision say it). `media_type` is what an Ollama registry
+    calls the layer; `also` holds other names of the same bytes, as (kind, lower-case hex), sorted: a catalogue's short
+    hashes, BLAKE3 and the like.
     """
 
     path: str
@@ -49,6 +51,8 @@ class Artifact(NamedTuple):
     digest: Digest
     support: bool = False
     url: str = ""
+    media_type: str = ""
+    also: tuple[tuple[str, str], ...] = ()
 
 
 class Support(NamedTuple):
@@ -60,13 +64,18 @@ class Support(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """What the lock holds of one variant: exact revision and files, sorted by path."""
+    """What the lock holds of one variant: exact revision and files, sorted by path.
+
+    `about` are facts that upstream may lose, and from which small files are made (a model's title, its trigger words,
+    an Ollama manifest's own text): JSON values.
+    """
 
     source: str
     revision: str | None
     files: tuple[Artifact, ...]
     license: str | None = None
     support: Support | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Placement(NamedTuple):
@@ -121,6 +130,18 @@ class Attributes:
     roles: tuple[tuple[str, int], ...] = ()
     """(role, position in the manifest's order of preference, 1 first), sorted by role."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    modelfile: Mapping[str, Any] = field(default_factory=dict)
+    """What a Modelfile would say: `template`, `system`, `parameters`, `adapters`; only what is declared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the manifest says of a variant beyond its bytes, as far as a store's layout depends on it."""
+
+    variant: str = ""
+    served_as: str | None = None
+    license: str | None = None
+    modelfile: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +226,12 @@ class ObservedLocation:
     staged: tuple[Staged, ...] = ()
     trash: tuple[Trashed, ...] = ()
     warnings: tuple[str, ...] = ()
+    observed: str = ""
+    """How a place with a server was seen: `api+store`, `api-only` or `store-only`; '' for a plain directory."""
+    users: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Path -> paths of the store's own indexes (Ollama's manifests) that name it, whoever wrote them."""
+    orphans: tuple[str, ...] = ()
+    """Paths that the store's own tool would delete by itself, since nothing names them any more."""
 
 
 class Placed(NamedTuple):

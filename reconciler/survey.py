@@ -259,7 +259,7 @@ def assemble(world: World, steps: tuple[Step, ...], selection: Selection, regist
 
 
 def _place(seen: ObservedLocation) -> Place:
-    return Place(seen.store, seen.root, seen.id, seen.free_bytes, seen.readable, seen.why, seen.device)
+    return Place(seen.store, seen.root, seen.id, seen.free_bytes, seen.readable, seen.why, seen.device, seen.observed)
 
 
 def _reliances(world: World, steps: Iterable[Step]) -> set[Reliance]:

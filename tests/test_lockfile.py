@@ -73,7 +73,14 @@ def test_files_in_another_order_are_read_as_the_same_pin():
 
 paths = st.from_regex(r"[a-z0-9é世]{1,8}(/[a-zA-Z0-9_.-]{1,8}[a-z])?", fullmatch=True)
 artifacts = st.builds(
-    Artifact, paths, st.integers(0, 2**49), st.sampled_from([SHA1, SHA256]), st.booleans(), st.just("")
+    Artifact,
+    paths,
+    st.integers(0, 2**49),
+    st.sampled_from([SHA1, SHA256]),
+    st.booleans(),
+    st.just(""),
+    st.sampled_from(["", "application/vnd.ollama.image.model"]),
+    st.sampled_from([(), (("autov2", "0123456789"),)]),
 )
 pins = st.builds(
     Pin,

@@ -43,9 +43,12 @@ steps = st.builds(
     st.lists(st.builds(Link, texts, texts), max_size=1).map(tuple),
     st.lists(st.builds(Note, texts, texts), max_size=1).map(tuple), st.none() | addresses,
 )  # fmt: skip
+URLS = st.sampled_from(["", "https://host/a?b"])
+MEDIA = st.sampled_from(["", "application/vnd.ollama.image.model"])
+ALSO = st.sampled_from([(), (("autov2", "0123456789"), ("blake3", "ab" * 32))])
 pins = st.builds(
     Pin, texts, maybe,
-    st.lists(st.builds(Artifact, texts, counts, digests, st.booleans(), texts), max_size=2).map(tuple),
+    st.lists(st.builds(Artifact, texts, counts, digests, st.booleans(), URLS, MEDIA, ALSO), max_size=2).map(tuple),
     maybe, st.none() | st.builds(Support, texts, texts),
 )  # fmt: skip
 globs = st.lists(texts, max_size=2).map(tuple)

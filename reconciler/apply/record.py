@@ -64,6 +64,7 @@ def attributes_of(facts: Facts) -> Attributes:
         protect=facts.protect,
         roles=tuple(sorted(facts.roles.items())),
         metadata=facts.metadata,
+        modelfile=facts.modelfile,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from reconciler.artifacts import value_of, with_rest
 from reconciler.state import (
     Address,
     Artifact,
@@ -40,7 +41,7 @@ def encode(record: Record) -> dict[str, Any]:
         "generation": record.generation,
         "home": record.home,
         "files": [_placed(file) for file in record.files],
-        "artifacts": None if pin.files == _said(record.files) else [_artifact(file) for file in pin.files],
+        "artifacts": None if pin.files == _said(record.files) else [value_of(file) for file in pin.files],
         "links": {link.path: link.target for link in record.links} or None,
         "notes": {note.path: note.text for note in record.notes} or None,
         "attributes": _attributes(record.attributes) or None,
@@ -106,20 +107,12 @@ def _placed(file: Placed) -> dict[str, Any]:
     return row
 
 
-def _artifact(file: Artifact) -> dict[str, Any]:
-    row: dict[str, Any] = {"path": file.path, "size": file.size, "digest": file.digest}
-    if file.support:
-        row["support"] = True
-    if file.url:
-        row["url"] = file.url
-    return row
-
-
 def _attributes(attributes: Attributes) -> dict[str, Any]:
     said: dict[str, Any] = {name: getattr(attributes, name) for name in _TEXTS}
     said["protect"] = attributes.protect or None
     said["roles"] = dict(attributes.roles) or None
     said["metadata"] = attributes.metadata or None
+    said["modelfile"] = attributes.modelfile or None
     return {key: value for key, value in said.items() if value is not None}
 
 
@@ -139,28 +132,30 @@ def _read_placed(row: Any) -> Placed:
 def _read_artifact(row: Any) -> Artifact:
     try:
         path, size, digest = row["path"], row["size"], row["digest"]
-        support, url = row.get("support", False), row.get("url", "")
     except (KeyError, TypeError, AttributeError):
         raise ValueError(f"artifacts: expected path, size and digest, found {row!r:.100}") from None
-    if not (type(path) is str is type(url) and type(size) is int and type(support) is bool):
+    if not (type(path) is str and type(size) is int):
         _wrong("artifacts", "texts and whole numbers", row)
-    return Artifact(path, size, _digest(digest), support, url)
+    return with_rest(row, path, size, _digest(digest))
 
 
 def _read_attributes(said: Any) -> Attributes:
     if not isinstance(said, Mapping):
         _wrong("attributes", "an object", said)
-    if unknown := said.keys() - {*_TEXTS, "protect", "roles", "metadata"}:
+    if unknown := said.keys() - {*_TEXTS, "protect", "roles", "metadata", "modelfile"}:
         raise ValueError(f"attributes: unexpected {', '.join(sorted(unknown))}")
     roles, metadata, protect = said.get("roles", {}), said.get("metadata", {}), said.get("protect", False)
     if not isinstance(roles, Mapping) or any(type(position) is not int for position in roles.values()):
         _wrong("attributes.roles", "a position for every role", roles)
-    if not isinstance(metadata, Mapping):
-        _wrong("attributes.metadata", "an object", metadata)
+    modelfile = said.get("modelfile", {})
+    for key, value in (("metadata", metadata), ("modelfile", modelfile)):
+        if not isinstance(value, Mapping):
+            _wrong(f"attributes.{key}", "an object", value)
     if type(protect) is not bool:
         _wrong("attributes.protect", "true or false", protect)
     backend, format_, quant, served_as, license_ = [_maybe(said, name) for name in _TEXTS]
-    return Attributes(backend, format_, quant, served_as, license_, protect, tuple(sorted(roles.items())), metadata)
+    positions = tuple(sorted(roles.items()))
+    return Attributes(backend, format_, quant, served_as, license_, protect, positions, metadata, modelfile)
 
 
 def _digest(text: Any) -> Digest:

@@ -10,7 +10,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast
 
-from reconciler.state import Identity, Layout, Pin
+from reconciler.state import Identity, Layout, Pin, Wish
 
 HOUSE = ".reconciler"
 """Name of the directory in which a location's stage, trash and id live; no observer enters one."""
@@ -28,8 +28,11 @@ STORES: Mapping[str, str] = MappingProxyType(
 class Store(Protocol):
     """One way to arrange files under a root. Every path is relative to the root and posix, unless said otherwise."""
 
-    def layout(self, pin: Pin) -> Layout:
-        """Return where the files of a pin belong; raise ValueError with the reason when this store cannot hold it."""
+    def layout(self, pin: Pin, wish: Wish = ...) -> Layout:
+        """Return where the files of a pin belong; raise ValueError with the reason when this store cannot hold it.
+
+        `wish` is what the manifest says besides, for stores whose files depend on it.
+        """
 
     def identify(self, path: str) -> Identity | None:
         """Return what a regular file's path says about itself, the inverse of `layout`; None when it says nothing."""

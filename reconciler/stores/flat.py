@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from reconciler.paths import collision_key
-from reconciler.state import Identity, Layout, Pin, Placement
+from reconciler.state import Identity, Layout, Pin, Placement, Wish
 from reconciler.stores.shelf import house, placed, skip
 
 __all__ = ["house", "identify", "layout", "skip"]
 
 
-def layout(pin: Pin) -> Layout:
+def layout(pin: Pin, wish: Wish = Wish()) -> Layout:  # noqa: B008  a frozen value
     """Return every file by its base name; raise ValueError naming both when two files of a pin share one.
 
     `home` is the file when there is one, else `.`, the root itself.

@@ -14,7 +14,7 @@ import re
 
 from reconciler.paths import check_relative
 from reconciler.references import is_commit, parse
-from reconciler.state import Identity, Layout, Link, Note, Pin, Placement
+from reconciler.state import Identity, Layout, Link, Note, Pin, Placement, Wish
 from reconciler.stores import HOUSE
 
 _FOLDER = re.compile(r"models--([^/]+?)--([^/]+)/(blobs|snapshots)/([^/]+)(?:/(.+))?")
@@ -22,7 +22,7 @@ _ETAG = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 _SKIPPED = frozenset({HOUSE, ".git", ".locks"})
 
 
-def layout(pin: Pin) -> Layout:
+def layout(pin: Pin, wish: Wish = Wish()) -> Layout:  # noqa: B008  a frozen value
     """Return blobs, the links of the snapshot and the note of the branch.
 
     Two files of one content are one blob and two links. A pin by commit has no note: no branch is claimed to be there.

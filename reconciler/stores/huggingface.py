@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from reconciler.state import Identity, Layout, Pin, Placement
+from reconciler.state import Identity, Layout, Pin, Placement, Wish
 from reconciler.stores.shelf import house, parts_of, placed, shelf, skip
 
 __all__ = ["house", "identify", "layout", "skip"]
 
 
-def layout(pin: Pin) -> Layout:
+def layout(pin: Pin, wish: Wish = Wish()) -> Layout:  # noqa: B008  a frozen value
     """Return every file at its path in the repository, below the shelf of its source."""
     home = shelf(pin)
     return Layout(home, tuple(Placement(placed(f"{home}/{file.path}"), file) for file in pin.files))

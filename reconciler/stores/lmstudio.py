@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import Counter
 
 from reconciler.paths import collision_key
-from reconciler.state import Identity, Layout, Pin, Placement
+from reconciler.state import Identity, Layout, Pin, Placement, Wish
 from reconciler.stores.shelf import house, parts_of, placed, shelf, skip
 
 __all__ = ["house", "identify", "layout", "skip"]
 
 
-def layout(pin: Pin) -> Layout:
+def layout(pin: Pin, wish: Wish = Wish()) -> Layout:  # noqa: B008  a frozen value
     """Return every file by its base name below the shelf of its source; one whose base name is shared keeps its path.
 
     Base names are compared as Windows compares them, where LM Studio mostly runs.
