@@ -9,6 +9,8 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from reconciler.ollama import names
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 # The Hub's rule for owners and repositories: https://huggingface.co/docs/huggingface_hub/package_reference/utilities
@@ -17,14 +19,6 @@ _HUB_NAME = re.compile(r"(?![-.])(?!.*(?:--|\.\.))[A-Za-z0-9._-]{1,96}(?<![-.])"
 
 # https://git-scm.com/docs/git-check-ref-format, without spaces of any kind.
 _REVISION = re.compile(r"(?![-/@])(?!.*(?:\.\.|//|@\{|/\.|\.lock(?:/|$)))[^\x00-\x20\x7f~^:?*\[\\\s]{1,200}(?<![/.])")
-
-# https://github.com/ollama/ollama/blob/main/types/model/name.go: host[:port], namespace, model, tag.
-_OLLAMA_NAME = re.compile(
-    r"(?:(?P<host>[A-Za-z0-9][A-Za-z0-9_.-]*(?::\d{1,5})?)/(?=[^/]+/))?"
-    r"(?:(?P<namespace>[A-Za-z0-9_][A-Za-z0-9_-]*)/)?"
-    r"(?P<model>[A-Za-z0-9_][A-Za-z0-9_.-]*)"
-    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]*))?"
-)
 
 _NUMBER = r"[1-9][0-9]{0,18}"
 _CIVITAI = re.compile(rf"(?P<model>{_NUMBER})(?:@(?P<version>{_NUMBER}))?(?:\+(?P<file>{_NUMBER}))?")
@@ -68,7 +62,7 @@ def parse(source: str) -> Reference:
         case "hf" if colon:
             return _parse_hub(source, rest)
         case "ollama" if colon:
-            return _parse_ollama(source, rest)
+            return _parse_ollama(rest)
         case "civitai" if colon:
             return _parse_civitai(source, rest)
         case "https" | "http" if colon:
@@ -105,12 +99,10 @@ def _parse_hub(source: str, rest: str) -> Reference:
     return Reference("hf", repository, revision if at else None)
 
 
-def _parse_ollama(source: str, rest: str) -> Reference:
-    found = _OLLAMA_NAME.fullmatch(rest)
-    if found is None or ".." in rest:
-        raise ValueError(f"not an Ollama model: {source[:200]!r}; expected ollama:[host/][namespace/]model[:tag]")
-    parts = (found["host"], found["namespace"], found["model"])
-    return Reference("ollama", "/".join(part for part in parts if part), found["tag"])
+def _parse_ollama(rest: str) -> Reference:
+    name = names.parse(rest)
+    repository = rest.removesuffix(f":{name.tag}")
+    return Reference("ollama", repository, name.tag if repository != rest else None)
 
 
 def _parse_civitai(source: str, rest: str) -> Reference:
