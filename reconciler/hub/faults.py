@@ -187,7 +187,7 @@ def _corrupt(call: Call, response: Response, settings: Settings, memory: dict[st
 
 
 def _expire(call: Call, response: Response, settings: Settings, memory: dict[str, int]) -> Effect | None:
-    signature = call.query.get("Signature", "")
+    signature = call.query.get("Signature") or call.query.get("X-Amz-Signature", "")
     if not signature:
         return None
     if "requests" in settings:
