@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from reconciler.errors import RateLimitedError, SourceError
 from reconciler.secrets import redact
+from reconciler.sources import urls
 from reconciler.sources.world import World
 
 BUSY = frozenset({408, 429, 500, 502, 503, 504})
@@ -51,8 +52,8 @@ def persist(send: Callable[[], Answer], world: World, url: str) -> Answer:
         except UnreachableError as error:
             if not error.passing or attempt == _TRIES_UNREACHABLE - 1:
                 raise SourceError(
-                    redact(str(error), [world.token]),
-                    where=redact(url, [world.token]),
+                    redact(str(error), world.secrets),
+                    where=redact(url, world.secrets),
                     hint="is the network up, and the address right? run the same again later",
                 ) from None
         else:
@@ -83,8 +84,9 @@ def asked_to_wait(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def _refused(answer: Answer, pause: float, world: World) -> SourceError:
-    where = redact(answer.url, [world.token])
+    where = redact(answer.url, world.secrets)
     if answer.status == 429:
-        hint = "a token raises the limit: set HF_TOKEN" if world.token is None else "run the same again after that"
+        anonymous = world.token is None and urls.origin(answer.url) == urls.origin(world.endpoint)
+        hint = "a token raises the limit: set HF_TOKEN" if anonymous else "run the same again after that"
         return RateLimitedError(f"too many requests (429); upstream asks to wait {pause:.0f} s", where=where, hint=hint)
     return SourceError(f"the server is in trouble ({answer.status})", where=where, hint="run the same again later")

@@ -12,6 +12,9 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urljoin, urlsplit
 HUB = "https://huggingface.co"
 """The Hub, where no mirror is named."""
 
+CIVITAI = "https://civitai.com"
+"""Civitai, where no mirror is named."""
+
 HOPS = 5
 """How many redirects we follow."""
 

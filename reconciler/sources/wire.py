@@ -36,17 +36,18 @@ def send(
     *,
     limit: int = 0,
     public: bool = False,
+    body: bytes | None = None,
 ) -> Answer:
-    """Return the answer, redirects included, with at most `limit` bytes of its body.
+    """Send `body`, and return the answer, redirects included, with at most `limit` bytes of its own body.
 
     Repeated while upstream asks for it. `public` refuses a host whose address is not of the public internet, whatever
     its name. Raise SourceError when no answer comes, RateLimitedError when we would wait too long.
     """
 
     def once() -> Answer:
-        with _open(method, url, world, headers or {}, public=public) as response:
-            body = response.read(limit, decode_content=False) if limit else b""
-            return _answer(url, response, body)
+        with _open(method, url, world, headers or {}, public=public, body=body) as response:
+            read = response.read(limit, decode_content=False) if limit else b""
+            return _answer(url, response, read)
 
     return persist(once, world, url)
 
@@ -73,12 +74,17 @@ def stream(url: str, world: World, *, public: bool = False) -> Iterator[tuple[An
         opened[-1].close()
 
 
+def connections(url: str, *, direct: bool = False) -> urllib3.PoolManager:
+    """Return the kept connections for `url`, for whoever sends what `send` cannot; `direct` goes past any proxy."""
+    return _pool("" if direct else _proxy_for(url), False)
+
+
 def _chunks(response: urllib3.BaseHTTPResponse, url: str, world: World) -> Iterator[bytes]:
     try:
         while chunk := response.read(_CHUNK, decode_content=False):
             yield chunk
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        where = redact(url, [world.token])
+        where = redact(url, world.secrets)
         raise SourceError(
             f"the body broke off: {_cause(error, world)}", where=where, hint="run the same again"
         ) from None
@@ -86,9 +92,9 @@ def _chunks(response: urllib3.BaseHTTPResponse, url: str, world: World) -> Itera
 
 @contextmanager
 def _open(
-    method: str, url: str, world: World, headers: Mapping[str, str], *, public: bool
+    method: str, url: str, world: World, headers: Mapping[str, str], *, public: bool, body: bytes | None
 ) -> Iterator[urllib3.BaseHTTPResponse]:
-    response = _request(method, url, world, headers, public=public)
+    response = _request(method, url, world, headers, public=public, body=body)
     try:
         yield response
         if method == "HEAD":
@@ -104,14 +110,14 @@ def _open(
 
 
 def _request(
-    method: str, url: str, world: World, headers: Mapping[str, str], *, public: bool
+    method: str, url: str, world: World, headers: Mapping[str, str], *, public: bool, body: bytes | None = None
 ) -> urllib3.BaseHTTPResponse:
     pool = _pool(_proxy_for(url), public)
     timeout = urllib3.Timeout(connect=min(10.0, world.timeout), read=world.timeout)
     try:
         return pool.request(
-            method, url, headers={**_HEADERS, **headers}, redirect=False, retries=False, preload_content=False,
-            timeout=timeout,
+            method, url, body=body, headers={**_HEADERS, **headers}, redirect=False, retries=False,
+            preload_content=False, timeout=timeout,
         )  # fmt: skip
     except _PrivateAddressError as error:
         raise SourceError(
@@ -131,7 +137,7 @@ def _cause(error: Exception, world: World) -> str:
     """Return what went wrong, without the object addresses that urllib3 puts in front."""
     reason = getattr(error, "reason", None) or error
     text = str(reason).rpartition(">: ")[2] or type(reason).__name__
-    return redact(text, [world.token])[:200]
+    return redact(text, world.secrets)[:200]
 
 
 def _proxy_for(url: str) -> str:

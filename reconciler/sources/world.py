@@ -1,9 +1,7 @@
-"""What a source may use of the world: the Hub's address, a token, patience, and a memory of this run."""
+"""What a source may use of the world: addresses, tokens, patience, and a memory of this run."""
 
 from __future__ import annotations
 
-import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -14,11 +12,12 @@ from typing import Any, TypeVar, cast
 
 from reconciler.errors import InputError
 from reconciler.secrets import Secret
-from reconciler.sources import urls
+from reconciler.sources import tokens, urls
 
 T = TypeVar("T")
 
 HUB = urls.HUB
+CIVITAI = urls.CIVITAI
 _TRUE = {"1", "on", "yes", "true"}
 
 
@@ -66,30 +65,44 @@ class World:
     """Hosts (lower case) that the manifest allows over plain http or at a private address."""
     small: int = 0
     """Bytes below which `locate` names a file's address without asking for it; for callers that follow redirects."""
+    civitai: str = CIVITAI
+    """Civitai, without a slash at the end."""
+    civitai_token: Secret | None = None
+    """Sent to Civitai's own hosts and nowhere else."""
     warn: Callable[[str], None] = field(default=_silent, repr=False, compare=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str], *, warn: Callable[[str], None] = _silent) -> World:
-        """Read what huggingface_hub reads: HF_ENDPOINT, HF_TOKEN, its token file, HF_HUB_OFFLINE.
+    def from_environment(
+        cls, environ: Mapping[str, str], *, warn: Callable[[str], None] = _silent, civitai_file: Path | None = None
+    ) -> World:
+        """Read what huggingface_hub reads: HF_ENDPOINT, HF_TOKEN, its token file, HF_HUB_OFFLINE; and Civitai's part.
 
-        https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables. Raise InputError when
-        HF_ENDPOINT is not an http(s) URL.
+        https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables; CIVITAI_ENDPOINT,
+        CIVITAI_TOKEN, else the file of CIVITAI_TOKEN_FILE or `civitai_file`. Raise InputError when an endpoint is not
+        an http(s) URL, or a token no word.
         """
-        endpoint = (environ.get("HF_ENDPOINT") or HUB).strip().rstrip("/")
-        try:
-            urls.check(endpoint)
-        except ValueError as error:
-            raise InputError(str(error), where="HF_ENDPOINT", hint=f"for example {HUB}") from None
+        endpoint = _endpoint(environ, "HF_ENDPOINT", HUB)
+        civitai = _endpoint(environ, "CIVITAI_ENDPOINT", CIVITAI)
         offline = any(
             environ.get(name, "").strip().lower() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
         )
-        token = _token(environ, warn)
-        host = urls.origin(endpoint)[1]
-        if token is not None and endpoint.startswith("http:") and not urls.is_private(host):
-            warn(f"HF_ENDPOINT: the token goes to {host} unencrypted; use https")
-        return cls(endpoint, token, offline, warn=warn)
+        token = tokens.of_hub(environ, warn)
+        civitai_token = tokens.of_civitai(environ, warn, civitai_file)
+        for name, url, secret in (
+            ("HF_ENDPOINT", endpoint, token),
+            ("CIVITAI_ENDPOINT", civitai, civitai_token),
+        ):
+            host = urls.origin(url)[1]
+            if secret is not None and url.startswith("http:") and not urls.is_private(host):
+                warn(f"{name}: the token goes to {host} unencrypted; use https")
+        return cls(endpoint, token, offline, civitai=civitai, civitai_token=civitai_token, warn=warn)
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """Everything that no text may show."""
+        return tuple(secret for secret in (self.token, self.civitai_token) if secret is not None)
 
     def trusting(self, hosts: Iterable[str]) -> World:
         """Return this world with more hosts allowed over plain http and at private addresses."""
@@ -97,32 +110,10 @@ class World:
         return self if more == self.insecure else replace(self, insecure=more)
 
 
-def _token(environ: Mapping[str, str], warn: Callable[[str], None]) -> Secret | None:
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        if value := _clean(environ.get(name, ""), name):
-            return Secret(value)
-    path = _token_path(environ)
+def _endpoint(environ: Mapping[str, str], name: str, default: str) -> str:
+    endpoint = (environ.get(name) or default).strip().rstrip("/")
     try:
-        with open(path, encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            value = _clean(file.read(4096), str(path))
-    except (OSError, UnicodeDecodeError):
-        return None
-    if value and stat.S_IMODE(mode) & 0o077:
-        warn(f"{path}: others on this machine can read this token; `chmod 600` it")
-    return Secret(value) if value else None
-
-
-def _clean(text: str, where: str) -> str:
-    value = text.strip()
-    if not (value.isascii() and value.isprintable()) or " " in value:
-        raise InputError("a token is one word of ASCII characters; this is something else", where=where)
-    return value
-
-
-def _token_path(environ: Mapping[str, str]) -> Path:
-    home = environ.get("HOME") or "~"
-    cache = environ.get("XDG_CACHE_HOME") or f"{home}/.cache"
-    hf_home = environ.get("HF_HOME") or f"{cache}/huggingface"
-    path = environ.get("HF_TOKEN_PATH") or f"{hf_home}/token"
-    return Path(f"{home}{path[1:]}" if path.startswith("~/") else path).expanduser()
+        urls.check(endpoint)
+    except ValueError as error:
+        raise InputError(str(error), where=name, hint=f"for example {default}") from None
+    return endpoint
