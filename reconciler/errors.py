@@ -11,7 +11,8 @@
     │   │   ├── AccessError         gated, private, or no such thing with these credentials
     │   │   ├── NotFoundError
     │   │   ├── RateLimitedError
-    │   │   └── OfflineError        the network was needed and not allowed
+    │   │   ├── OfflineError        the network was needed and not allowed
+    │   │   └── OllamaError         an Ollama server refused, or broke off
     │   ├── TransferError           bytes did not come
     │   │   └── DigestError         bytes came and are not the ones we asked for
     │   ├── DiskError               full, read-only, vanished
@@ -99,6 +100,22 @@ class RateLimitedError(SourceError):
 
 class OfflineError(SourceError):
     """The network was needed, and `--offline` forbids it."""
+
+
+class OllamaError(SourceError):
+    """An Ollama server refused, broke off, or said nothing that we understand."""
+
+    def __init__(
+        self,
+        problems: Problem | Iterable[Problem] | str,
+        *,
+        where: str = "",
+        hint: str = "",
+        status: int = 0,
+    ) -> None:
+        super().__init__(problems, where=where, hint=hint)
+        self.status = status
+        """The HTTP status of its answer; 0 when none came, 200 when it failed midway."""
 
 
 class TransferError(WorldError):
