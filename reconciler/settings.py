@@ -18,6 +18,12 @@ from reconciler.inert import human_bytes, suggest
 Color = Literal["auto", "always", "never"]
 Engine = Literal["auto", "aria2c", "huggingface_hub"]
 
+_SECRETS: Mapping[str, str] = {
+    "token": "HF_TOKEN or the token file of `hf auth login`",
+    "civitai_token": "CIVITAI_TOKEN or the file that civitai_token_file names",
+}
+"""Never a setting: of these only whether they are there is told. Where each comes from."""
+
 _UNITS = {"": 1, "b": 1}
 _UNITS |= {unit: 1024**power for power, letter in enumerate("kmgt", 1) for unit in (letter, f"{letter}ib")}
 _UNITS |= {f"{letter}b": 1000**power for power, letter in enumerate("kmgt", 1)}
@@ -32,6 +38,12 @@ class Settings:
     """The Hub, without a slash at the end."""
     token: bool
     """Whether a token for the Hub is there; its value is nobody's business here."""
+    civitai_endpoint: str
+    """Civitai, without a slash at the end."""
+    civitai_token: bool
+    """Whether a token for Civitai is there."""
+    civitai_token_file: Path
+    """Where it is read from when CIVITAI_TOKEN does not say it."""
     limit_rate: int | None
     """Bytes a second over everything; None: no limit."""
     connections: int
@@ -73,6 +85,7 @@ def load(environ: Mapping[str, str], flags: Mapping[str, object] | None = None) 
     if problems:
         raise InputError(problems)
     values["token"], origins["token"] = _token(environ)
+    values["civitai_token"], origins["civitai_token"] = _civitai_token(environ, values["civitai_token_file"])
     return Settings(**values, origins={key: origins[key] for key in Settings.__dataclass_fields__ if key in origins})
 
 
@@ -85,7 +98,7 @@ def rows(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Yield (name, value, origin) of every setting, as `reconciler config` shows them."""
     for key, origin in settings.origins.items():
         value = getattr(settings, key)
-        if key == "token":
+        if key in _SECRETS:
             shown = "set" if value else "not set"
         elif key == "limit_rate":
             shown = "no limit" if value is None else f"{human_bytes(value)}/s"
@@ -168,9 +181,8 @@ def _read_file(path: Path, problems: list[Problem]) -> dict[str, object]:
 
 def _unknown(given: Mapping[str, object], where: str) -> Iterator[Problem]:
     for key in given:
-        if key == "token":
-            hint = "secrets come from HF_TOKEN or the token file of `hf auth login`"
-            yield Problem(where, "token: a secret is not a setting", hint)
+        if key in _SECRETS:
+            yield Problem(where, f"{key}: a secret is not a setting", f"secrets come from {_SECRETS[key]}")
         elif key not in _SETTINGS:
             near = suggest(key, _SETTINGS)
             hint = f"did you mean {near}?" if near else "the settings are " + ", ".join(_SETTINGS)
@@ -188,6 +200,16 @@ def _token(environ: Mapping[str, str]) -> tuple[bool, str]:
         path = _expand(environ["HF_HOME"], environ) / "token"
     else:
         path = _xdg(environ, "XDG_CACHE_HOME", ".cache") / "huggingface" / "token"
+    return _file_of_token(path)
+
+
+def _civitai_token(environ: Mapping[str, str], path: Path) -> tuple[bool, str]:
+    if environ.get("CIVITAI_TOKEN", "").strip():
+        return True, "CIVITAI_TOKEN"
+    return _file_of_token(path)
+
+
+def _file_of_token(path: Path) -> tuple[bool, str]:
     try:
         is_there = path.stat().st_size > 0
     except OSError:
@@ -278,12 +300,18 @@ def _cache(environ: Mapping[str, str]) -> Path:
     return _xdg(environ, "XDG_CACHE_HOME", ".cache") / "reconciler"
 
 
+def _token_file(environ: Mapping[str, str]) -> Path:
+    return _xdg(environ, "XDG_CONFIG_HOME", ".config") / "reconciler" / "civitai-token"
+
+
 def _registry(environ: Mapping[str, str]) -> Path:
     return _xdg(environ, "XDG_DATA_HOME", ".local/share") / "reconciler" / "registry"
 
 
 _SETTINGS: Mapping[str, _Setting] = {
     "endpoint": _Setting(_url, ("HF_ENDPOINT",), lambda _: "https://huggingface.co"),
+    "civitai_endpoint": _Setting(_url, ("CIVITAI_ENDPOINT",), lambda _: "https://civitai.com"),
+    "civitai_token_file": _Setting(_path, ("CIVITAI_TOKEN_FILE",), _token_file),
     "limit_rate": _Setting(_rate, ("RECONCILER_LIMIT_RATE",), lambda _: None),
     "connections": _Setting(_number(1, 16), ("RECONCILER_CONNECTIONS",), lambda _: 8),
     "files": _Setting(_number(1, 64), ("RECONCILER_FILES",), lambda _: 4),

@@ -88,7 +88,7 @@ def colour(chosen: Settings, stream: Any = None) -> bool:
 
 
 def upstream(loaded: Loaded | None, *, offline: bool, warn: Callable[[str], None] | None = None) -> World:
-    """Return what sources may use: the Hub's address, a token, and the hosts that the manifest trusts."""
+    """Return what sources may use: addresses, tokens, and the hosts that the manifest trusts."""
     from dataclasses import replace
 
     from reconciler.inert import inert
@@ -96,8 +96,19 @@ def upstream(loaded: Loaded | None, *, offline: bool, warn: Callable[[str], None
     from reconciler.resolve import trusting
     from reconciler.sources import World
 
-    world = World.from_environment(os.environ, warn=warn or (lambda text: tell(f"warning: {inert(text)}")))
-    world = replace(world, endpoint=settings().endpoint, offline=offline or world.offline, small=SMALL)
+    chosen = settings()
+    world = World.from_environment(
+        os.environ,
+        warn=warn or (lambda text: tell(f"warning: {inert(text)}")),
+        civitai_file=chosen.civitai_token_file,
+    )
+    world = replace(
+        world,
+        endpoint=chosen.endpoint,
+        civitai=chosen.civitai_endpoint,
+        offline=offline or world.offline,
+        small=SMALL,
+    )
     return trusting(loaded, world) if loaded else world
 
 
