@@ -8,7 +8,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -19,10 +20,12 @@ from urllib.parse import parse_qsl, unquote
 from reconciler.hub.repos import Blob
 
 Origin = Literal["hub", "cdn"]
+Stream = Generator[bytes, None, None]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LINE = 65536
-_BODY = 16 * 1024 * 1024
+BODY = 16 * 1024 * 1024
+"""Bytes of a call's body that a service takes unless it says otherwise."""
 _SMALL = 64 * 1024
 _STEP = 1024 * 1024
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -77,7 +80,11 @@ _NOTHING = Blob(b"")
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: status, headers, and the bytes `start` to `stop` of a blob."""
+    """An answer: status, headers, and the bytes `start` to `stop` of a blob, or a `stream` that is made as it goes out.
+
+    An empty piece of a stream sends nothing and looks whether the other side is still there; a stream that is not
+    wanted to its end is closed.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -85,6 +92,7 @@ class Response:
     start: int = 0
     stop: int | None = None
     delivery: Delivery = _AS_PROMISED
+    stream: Stream | None = None
 
     @property
     def end(self) -> int:
@@ -131,8 +139,11 @@ class _EndOfConnection(Exception):  # noqa: N818 - not an error: what the fault 
     """The connection ends here."""
 
 
-def read_call(reader: BinaryIO, origin: Origin) -> Call | None:
-    """Return the next call of a connection, or None when there is no more (or it is no HTTP)."""
+def read_call(reader: BinaryIO, origin: Origin, limit: int = BODY) -> Call | None:
+    """Return the next call of a connection, or None when there is no more (or it is no HTTP).
+
+    Raises ValueError for a body of more than `limit` bytes.
+    """
     line = reader.readline(_LINE).strip()
     if not line:
         return None
@@ -145,10 +156,26 @@ def read_call(reader: BinaryIO, origin: Origin) -> Call | None:
         headers[name.strip().lower()] = value.strip()
     if parts[2] == "HTTP/1.0":
         headers.setdefault("connection", "close")
-    length = int(headers.get("content-length") or 0)
-    body = reader.read(min(length, _BODY)) if length else b""
+    body = _read_body(reader, headers, limit)
     path, _, query = parts[1].partition("?")
     return Call(origin, parts[0], path, query, headers, body)
+
+
+def _read_body(reader: BinaryIO, headers: Mapping[str, str], limit: int) -> bytes:
+    if headers.get("transfer-encoding", "").lower() != "chunked":
+        length = int(headers.get("content-length") or 0)
+        if length > limit:
+            raise ValueError(f"a body of {length} bytes")
+        return reader.read(length) if length else b""
+    body = bytearray()
+    while size := int(reader.readline(_LINE).split(b";")[0], 16):
+        if len(body) + size > limit:
+            raise ValueError(f"a body of more than {limit} bytes")
+        body += reader.read(size)
+        reader.readline(_LINE)
+    while reader.readline(_LINE) not in (b"\r\n", b"\n", b""):
+        pass  # trailers
+    return bytes(body)
 
 
 def send(connection: socket.socket, call: Call, response: Response, gate: Gate, count: Callable[[int], None]) -> bool:
@@ -166,6 +193,8 @@ def send(connection: socket.socket, call: Call, response: Response, gate: Gate, 
     if bodiless:
         connection.sendall(head)
         return keep
+    if response.stream is not None:
+        return _send_stream(connection, head, response.stream, gate, count) and keep
     as_promised = delivery == _AS_PROMISED
     if as_promised and response.end - response.start <= _SMALL:
         body = b"".join(response.blob.blocks(response.start, response.stop))
@@ -187,7 +216,7 @@ def _head(response: Response, *, keep: bool) -> bytes:
     delivery = response.delivery
     lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Unknown')}"]
     lines += [f"{name}: {_CONTROL.sub(' ', value)}" for name, value in response.headers]
-    if delivery.chunked:
+    if delivery.chunked or response.stream is not None:
         lines.append("Transfer-Encoding: chunked")
     elif delivery.length is None and response.status not in (204, 304):
         lines.append(f"Content-Length: {response.end - response.start}")
@@ -195,6 +224,24 @@ def _head(response: Response, *, keep: bool) -> bytes:
         lines.append(f"Content-Length: {delivery.length}")
     lines += [f"Date: {formatdate(usegmt=True)}", f"Connection: {'keep-alive' if keep else 'close'}", "", ""]
     return "\r\n".join(lines).encode("latin-1", "replace")
+
+
+def _send_stream(
+    connection: socket.socket,
+    head: bytes,
+    stream: Generator[bytes, None, None],
+    gate: Gate,
+    count: Callable[[int], None],
+) -> bool:
+    """Send what comes as it comes; stop, and close the stream, when nobody listens any more."""
+    with closing(stream):
+        connection.sendall(head)
+        for piece in stream:
+            if gate.closing or _has_hung_up(connection):
+                return False
+            _send_data(connection, memoryview(piece), count, chunked=True)
+        connection.sendall(b"0\r\n\r\n")
+    return True
 
 
 def _send_file(connection: socket.socket, path: Path, start: int, stop: int, count: Callable[[int], None]) -> None:
