@@ -9,6 +9,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from reconciler import air
 from reconciler.ollama import names
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -22,12 +23,6 @@ _REVISION = re.compile(r"(?![-/@])(?!.*(?:\.\.|//|@\{|/\.|\.lock(?:/|$)))[^\x00-
 
 _NUMBER = r"[1-9][0-9]{0,18}"
 _CIVITAI = re.compile(rf"(?P<model>{_NUMBER})(?:@(?P<version>{_NUMBER}))?(?:\+(?P<file>{_NUMBER}))?")
-
-# https://developer.civitai.com/site/guide/air; ecosystem and type are hints, the identity starts at the source.
-_AIR = re.compile(
-    r"urn:air:[a-z0-9_\-/]+:[a-z0-9_\-/]+:(?P<source>[a-z0-9_\-]+):(?P<identity>[^\s:]+)", re.IGNORECASE
-)  # fmt: skip
-_AIR_FORMAT = re.compile(r"\.[a-z]+$", re.IGNORECASE)
 
 EXPECTED = (
     "hf:owner/repo[@revision], ollama:[host/][namespace/]model[:tag], civitai:model[@version][+file], "
@@ -113,21 +108,15 @@ def _parse_civitai(source: str, rest: str) -> Reference:
 
 
 def _parse_air(source: str) -> Reference:
-    found = _AIR.fullmatch(source)
-    if found is None:
-        raise ValueError(
-            f"not an AIR: {source[:200]!r}; expected urn:air:ecosystem:type:source:id[@version][+file][.format]"
-        )
-    identity = found["identity"]
-    match found["source"].lower():
-        case "civitai" | "civitai-r2":
-            return _parse_civitai(source, _AIR_FORMAT.sub("", identity))
-        case "huggingface":
-            repository, at, rest = identity.partition("@")
-            revision, _, path = rest.partition("/")
-            return _parse_hub(source, f"{repository}@{revision}" if at else repository)._replace(path=path)
-        case other:
-            raise ValueError(f"an AIR of {other!r} in {source[:200]!r} cannot be fetched; civitai and huggingface can")
+    found = air.parse(source)
+    if found.ecosystem is None or found.type is None or source != source.strip():
+        raise ValueError(f"not a whole AIR: {source[:200]!r}; expected {air.EXPECTED}")
+    if why := air.refusal(found):
+        raise ValueError(f"{why}; it cannot be a source here: {source[:200]!r}")
+    if found.source == "civitai":
+        return Reference("civitai", found.id, found.version, found.file_id or "")
+    revision = f"@{found.revision}" if found.revision else ""
+    return _parse_hub(source, f"{found.id}{revision}")._replace(path=found.path)
 
 
 def _parse_url(source: str) -> Reference:

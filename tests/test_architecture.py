@@ -28,7 +28,7 @@ WORLDLY = {
 """Rooms of ours that do."""
 
 PURE = (
-    "content", "decide", "desired", "diff", "facts", "globs", "inert", "leaving", "naming", "plan", "planjson",
+    "air", "content", "decide", "desired", "diff", "facts", "globs", "inert", "leaving", "naming", "plan", "planjson",
     "planread", "receipt", "references", "reuse", "safety", "selecting", "stale", "state", "world", "apply.order",
     "detect.rules", *(f"stores.{path.stem}" for path in sorted((HOUSE / "stores").glob("*.py"))),
     *(f"render.{path.stem}" for path in sorted((HOUSE / "render").glob("*.py"))),
