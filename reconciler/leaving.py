@@ -87,9 +87,31 @@ def leaving_notes(world: World, held: Held) -> tuple[Note, ...]:
 
 
 def debris(world: World) -> Iterator[Step]:
-    """Yield a step for what lies in a stage and can serve no declared variant any more."""
-    if world.undecided or not world.whole or not any(place.staged for place in world.locations.values()):
+    """Yield steps for what lies in a stage, or what a store has forgotten, and what no declared variant can use."""
+    if world.undecided or not world.whole:
         return  # whatever is undecided may still want it
+    yield from _partials(world)
+    yield from _orphans(world)
+
+
+def _orphans(world: World) -> Iterator[Step]:
+    wanted = {(d.address.location, path) for d in world.desired for path in paths_of(d.layout)}
+    everybody = (*world.contents.ours, *world.contents.theirs)
+    recorded = {(held.location, path) for held in everybody for path in paths_of(held.record)}
+    for name, place in sorted(world.locations.items()):
+        rows = tuple(
+            FileRow(path, place.files[path].size, None, "none")
+            for path in place.orphans
+            if place.readable and path in place.files and (name, path) not in wanted | recorded
+        )
+        if rows:
+            freed = Bytes(trash=sum(row.size for row in rows))
+            yield Step(Address(STAGE, name), Action.PRUNE, "orphan-blob", None, None, rows, freed, trash=rows)
+
+
+def _partials(world: World) -> Iterator[Step]:
+    if not any(place.staged for place in world.locations.values()):
+        return
     useful = {stage_name(p.artifact) for wanted in world.desired for p in wanted.layout.files}
     shared = {held.location for held in world.contents.theirs}  # what another manifest wants, nobody can tell here
     for name, place in sorted(world.locations.items()):

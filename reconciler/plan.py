@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
-from reconciler.state import Address, Digest, Link, Note, Pin
+from reconciler.state import Address, Digest, Link, Note, Pin, is_address
 
 
 class Action(StrEnum):
@@ -125,6 +125,11 @@ class Place:
     device: int = 0
     observed: str = ""
     """`api+store`, `api-only` or `store-only` for a place with a server, '' for a plain directory."""
+
+    @property
+    def by_api(self) -> bool:
+        """Whether everything here goes through a server, whose address `root` is."""
+        return is_address(self.root)
 
 
 class Summary(NamedTuple):

@@ -62,6 +62,12 @@ class Shelf:
         if row.method == "move":  # a move takes it: nobody else can have it
             self._trash.pop((location, row.digest), None)
 
+    def _is_beyond(self, location: str, origin: str) -> bool:
+        """Whether no bytes can be had from an origin: a server that is reached by its API shares with itself alone."""
+        there = origin.partition(":")[0]
+        served = (self.contents.locations[location].by_api, self.contents.locations[there].by_api)
+        return any(served) and there != location
+
     def _device(self, location: str) -> int:
         return self.contents.locations[location].device
 
@@ -71,6 +77,8 @@ class Shelf:
         best: tuple[bool, int, str] | None = None
         for rank, origins in enumerate((self._present, self._promised, self._sought)):
             for origin in origins.get(digest, ()):
+                if self._is_beyond(address.location, origin):
+                    continue
                 if origins is self._promised or self.leaving.get(origin, address) == address:
                     found = (self._device(origin.partition(":")[0]) != device, rank, origin)
                     best = found if best is None else min(best, found)

@@ -31,7 +31,7 @@ def guard(
     selection: Selection,
 ) -> tuple[Step, ...]:
     """Block the steps that policy or protection forbids, each with the flag or fact that would lift it."""
-    guarded = [_protected(step, held, selection) for step in steps]
+    guarded = [_protected(_writable(step, locations), held, selection) for step in steps]
     guarded = _too_many(guarded, held, limits, selection)
     return tuple(_too_full(_after_its_new_place(guarded), locations, limits))
 
@@ -39,6 +39,13 @@ def guard(
 def selects(patterns: Iterable[str], address: Address) -> bool:
     """Whether a glob over addresses (`VARIANT@LOCATION`, or the variant's name alone) names this one."""
     return any(fnmatchcase(str(address), p) or fnmatchcase(address.variant, p) for p in patterns)
+
+
+def _writable(step: Step, locations: Mapping[str, ObservedLocation]) -> Step:
+    place = locations.get(step.address.location)
+    if place is None or not place.read_only or step.blocked or step.action is Action.KEEP:
+        return step
+    return replace(step, blocked=place.read_only)
 
 
 def _protected(step: Step, held: Mapping[Address, Held], selection: Selection) -> Step:
@@ -95,7 +102,7 @@ def _too_full(steps: Iterable[Step], locations: Mapping[str, ObservedLocation], 
     for step in steps:
         place = locations.get(step.address.location)
         needed = needs(step)
-        if step.blocked or place is None or needed == 0:
+        if step.blocked or place is None or place.by_api or needed == 0:
             yield step
             continue
         left = free[place.device] - needed

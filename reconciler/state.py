@@ -232,6 +232,15 @@ class ObservedLocation:
     """Path -> paths of the store's own indexes (Ollama's manifests) that name it, whoever wrote them."""
     orphans: tuple[str, ...] = ()
     """Paths that the store's own tool would delete by itself, since nothing names them any more."""
+    told: Mapping[str, Digest] = field(default_factory=dict)
+    """Path -> digest, where looking told it."""
+    read_only: str = ""
+    """Why nothing can be written here, and what would lift that; '' when it can, or when only trying will tell."""
+
+    @property
+    def by_api(self) -> bool:
+        """Whether everything here goes through a server: `root` is its address, and its files are what it lists."""
+        return is_address(self.root)
 
 
 class Placed(NamedTuple):
@@ -268,6 +277,11 @@ class Record:
 
 Known = Mapping[tuple[int, int, int, int], Mapping[Algorithm, Digest]]
 """(device, inode, size, mtime_ns) -> algorithm -> digest: what hashing has taught us, now or earlier."""
+
+
+def is_address(root: str) -> bool:
+    """Whether the root of a location is the address of a server, and not a directory."""
+    return root.startswith(("http://", "https://"))
 
 
 def identity_key(file: ObservedFile) -> tuple[int, int, int, int]:

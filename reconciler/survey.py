@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from reconciler import lockfile, resolve, sources
 from reconciler.content import Contents, Held
@@ -18,12 +17,11 @@ from reconciler.errors import SourceError
 from reconciler.hashing import hash_bytes
 from reconciler.lockfile import Lock
 from reconciler.manifest import Loaded
-from reconciler.observe import Question as Sight
-from reconciler.observe import observe_all
 from reconciler.plan import Action, Place, Plan, Reliance, Selection, Step
 from reconciler.registry import Registry, records
 from reconciler.registry.jsontext import canonical
 from reconciler.resolve import Resolution
+from reconciler.roots import at_home, observe_roots, roots_of
 from reconciler.safety import Limits
 from reconciler.selecting import check_selection, is_selected, is_selected_undecided, left_out, scope
 from reconciler.state import (
@@ -38,7 +36,6 @@ from reconciler.state import (
     algorithm,
     identity_key,
 )
-from reconciler.stores import STORES
 from reconciler.world import World, address_of, paths_of
 
 
@@ -51,14 +48,6 @@ class Survey:
     world: World
     plan: Plan
     resolution: Resolution
-
-
-class Root(NamedTuple):
-    """A location to look at: declared ones, and those that only records still name."""
-
-    name: str
-    store: str
-    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +81,7 @@ def survey(
     desires = desire(loaded, resolution.pins, resolution.problems)
     _refuse_nothing(loaded, registry, resolution)
     located = look(loaded, registry)
+    desires = desires._replace(variants=tuple(fitted(wanted, located) for wanted in desires.variants))
     check_selection(selection, desires.variants, desires.undecided, map(address_of, located.ours))
     wanted = tuple(d for d in desires.variants if is_selected(selection, d.address))
     world = World(
@@ -141,10 +131,10 @@ def look(loaded: Loaded, registry: Registry, also: Iterable[Record] = ()) -> Con
     recorded = records(registry)
     ours = [record for record in recorded if record.manifest == loaded.identity]
     roots = roots_of(loaded, (*ours, *also), registry)
-    expected = {location.root: location.id for location in registry.locations.values()}
-    seen = observe_all(Sight(root.name, root.store, root.path, expected.get(root.path)) for root in roots)
+    seen = observe_roots(roots, registry)
     names = {root.path: root.name for root in roots}
-    held = [Held(record, names[record.root]) for record in recorded if record.root in names]
+    at_home_now = (at_home(record, roots) for record in recorded)
+    held = [Held(record, names[record.root]) for record in at_home_now if record.root in names]
     return Contents(
         seen,
         tuple(h for h in held if h.record.manifest == loaded.identity),
@@ -153,25 +143,15 @@ def look(loaded: Loaded, registry: Registry, also: Iterable[Record] = ()) -> Con
     )
 
 
-def roots_of(loaded: Loaded, ours: Iterable[Record], registry: Registry) -> tuple[Root, ...]:
-    """Return the declared locations and, under names that do not clash, roots that only records still name."""
-    declared = [
-        Root(name, spec.store, spec.root)
-        for name, spec in loaded.manifest.locations.items()
-        if spec.store in STORES and spec.root is not None
-    ]
-    names = {root.name for root in declared}
-    paths = {root.path for root in declared}
-    more: dict[str, Root] = {}
-    stores = {location.root: location.store for location in registry.locations.values()}
-    for record in ours:
-        if record.root not in paths and record.root not in more:
-            name = record.address.location
-            while name in names:
-                name += ".old"  # not its path: an address is the same on every machine
-            names.add(name)
-            more[record.root] = Root(name, stores.get(record.root, "flat"), record.root)
-    return (*declared, *more.values())
+def fitted(wanted: Desired, contents: Contents) -> Desired:
+    """Return a desired variant as its place can hold it, now that this has been seen."""
+    place = contents.locations[wanted.address.location]
+    if place.store != "ollama":
+        return wanted
+    from reconciler.ollama.fitting import fit
+
+    record = next((held.record for held in contents.ours if held.record.address == wanted.address), None)
+    return fit(wanted, place, record)
 
 
 def recalled(contents: Contents, wanted: Sequence[Desired], digests: Digests) -> Known:
@@ -192,7 +172,11 @@ def recalled(contents: Contents, wanted: Sequence[Desired], digests: Digests) ->
     if searching:
         for place in contents.locations.values():
             files.update((identity_key(file), file) for file in place.files.values())
-    return digests.known(files.values()) if files else {}
+    known = dict(digests.known(files.values())) if files else {}
+    for place in contents.locations.values():
+        for path, digest in place.told.items():
+            known[identity_key(place.files[path])] = {"sha256": digest}
+    return known
 
 
 def read_unread(world: World, means: Means) -> World:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from reconciler.content import note_digest
 from reconciler.digests import Answer, Digests, Key, Question, Watch
 from reconciler.state import (
     Address,
     Algorithm,
     Digest,
+    Note,
     ObservedFile,
     ObservedLocation,
     Placed,
@@ -126,10 +128,21 @@ def _looks(record: Record, location: ObservedLocation | None) -> list[_Look]:
     for path, target in record.links:
         found = location.links.get(path)
         looks.append(_Look(_link_or_absent(address, path, target, found, location)))
-    for path, _ in record.notes:
-        there = Finding(address, path, "ok")
-        looks.append(_Look(there if path in location.files else _absent(there, location)))
+    looks += [_look_at_note(address, note, location) for note in record.notes]
     return looks
+
+
+def _look_at_note(address: Address, note: Note, location: ObservedLocation) -> _Look:
+    """Judge a note by its text where its name promises it, as that of a blob does; elsewhere it need only be there."""
+    digest = note_digest(note)
+    finding = Finding(address, note.path, "ok")
+    file = location.files.get(note.path)
+    if file is None:
+        return _Look(_absent(finding, location))
+    if digest.partition(":")[2] not in note.path:
+        return _Look(finding)
+    size = len(note.text.encode())
+    return _look_at(address, Placed(note.path, size, digest, -1, -1), location)
 
 
 def _look_at(address: Address, placed: Placed, location: ObservedLocation) -> _Look:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from reconciler.content import Contents, Held
-from reconciler.state import Address, Desired, Layout, ObservedLocation, Record, Undecided
+from reconciler.content import Contents, Held, Situation
+from reconciler.state import Address, Desired, Layout, Note, ObservedLocation, Record, Undecided
 
 
 def everything(address: Address) -> bool:
@@ -109,6 +109,9 @@ class World:
             return True
         if any(held is not leaving for held in self._bound.get(whole, ())):
             return True
+        users = self.locations[leaving.location].users.get(path, frozenset())
+        if any((leaving.location, user) not in self._rewritten for user in users):
+            return True  # an index of the store that stays as it is names it, whoever wrote that
         address = self._continued.get(address_of(leaving), address_of(leaving))
         return self._takers.get(whole, (True, address))[1] != address
 
@@ -141,6 +144,19 @@ class World:
             for path in paths_of(held.record):
                 found.setdefault(self.contents.whole(held.location, path), []).append(held)
         return found
+
+    @cached_property
+    def _rewritten(self) -> frozenset[tuple[str, str]]:
+        """(location, path) of the notes that are written anew, or go as they were recorded."""
+        going = [wanted for wanted in self.desired if wanted.address not in self.stuck]
+        found = {(wanted.address.location, note.path) for wanted in going for note in wanted.layout.notes}
+        for held in (*self.leaving, *map(self.record_of, going)):
+            if held is not None and address_of(held) not in self.stuck:
+                found.update((held.location, note.path) for note in held.record.notes if self._stands(held, note))
+        return frozenset(found)
+
+    def _stands(self, held: Held, note: Note) -> bool:
+        return self.contents.note_situation(held.location, note) is Situation.RIGHT
 
     @cached_property
     def _continued(self) -> Mapping[Address, Address]:

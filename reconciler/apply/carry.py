@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from stat import S_ISLNK
 
-from reconciler.apply.deed import Deed, Exit, Extra, Move, Stat, done, stat_of, to_json
+from reconciler.apply.claims import check_unclaimed
+from reconciler.apply.deed import LARGEST_NOTE, Deed, Exit, Extra, Move, Stat, done, stat_of, to_json
 from reconciler.apply.record import record_of, with_detected
 from reconciler.apply.settle import settle
 from reconciler.apply.signals import uninterrupted
@@ -14,11 +15,8 @@ from reconciler.apply.sites import Site, give_mode
 from reconciler.apply.work import Work
 from reconciler.disk import Root
 from reconciler.errors import DigestError, DiskError, ReconcilerError, StaleError
-from reconciler.plan import Action, FileRow, Step
+from reconciler.plan import FileRow, Step
 from reconciler.state import Digest, ObservedFile, Placed, Record, algorithm, identity_key
-
-_NOTE = 1 << 16
-"""Bytes; what is longer is no note of a store."""
 
 
 def carry_out(work: Work, step: Step) -> None:
@@ -27,13 +25,19 @@ def carry_out(work: Work, step: Step) -> None:
     Raise DiskError, DigestError or StaleError; then nothing unverified has a final name. An interruption before the
     first name changes leaves the step not started; after that the step is finished first.
     """
-    if step.action is Action.PRUNE and step.before is None:
+    if work.plan.locations[step.address.location].by_api:
+        from reconciler.apply.by_api import serve
+
+        serve(work, step)
+        return
+    if step.reason == "partial" and step.before is None:
         with uninterrupted():
             _sweep(work, step)
             work.finish(step, "done")
         return
     site = work.sites.site(step.address.location)
     _check_unmoved(work, step, site)
+    check_unclaimed(work.plan.locations[site.name], step)
     local: list[str] = []
     try:
         deed = _taking_away(work, step, site) if step.after is None else _bringing_in(work, step, site, local)
@@ -202,9 +206,14 @@ def _links(work: Work, step: Step, root: Root) -> Iterator[Extra]:
 def _notes(work: Work, step: Step, root: Root) -> Iterator[Extra]:
     """Yield the notes that are not right yet, in the same way."""
     for path, text in step.notes:
-        there = None if root.stat(path) is None else root.read(path, _NOTE).decode("utf-8", "surrogateescape")
-        if there != text:
-            yield Extra(path, text, (there,) if there is not None and work.holds(str(root.path), path) else ())
+        there = None if root.stat(path) is None else root.read(path, LARGEST_NOTE).decode("utf-8", "surrogateescape")
+        if there == text:
+            continue
+        if there is None or not work.holds(str(root.path), path):
+            yield Extra(path, text)
+        else:
+            drifted = work.said(str(root.path), path) != there
+            yield Extra(path, text, (there,), work.sites.trash_name() if drifted else "")
 
 
 def _clear_stage(work: Work, step: Step, site: Site) -> None:
@@ -236,7 +245,8 @@ def _exits(work: Work, step: Step, site: Site) -> Iterator[Exit]:
 def _taking_away(work: Work, step: Step, site: Site) -> Deed:
     return Deed(
         step.address, str(site.root.path), site.id, work.tools.now(), exits=tuple(_exits(work, step, site)),
-        unlinks=step.links, unnotes=step.notes, drop=step.renamed_from or step.address,
+        unlinks=step.links, unnotes=step.notes,
+        drop=None if step.before is None else step.renamed_from or step.address,
     )  # fmt: skip
 
 

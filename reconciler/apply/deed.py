@@ -10,6 +10,9 @@ from typing import Any, Literal, NamedTuple
 from reconciler.registry.block import decode, encode
 from reconciler.state import Address, Digest, Link, Note, Record, parse_digest
 
+LARGEST_NOTE = 16 << 20
+"""Bytes; an Ollama manifest of thousands of tensors has some hundred KiB."""
+
 Stat = tuple[int, int, int]
 """(size, mtime_ns, inode)"""
 
@@ -41,11 +44,15 @@ class Exit(NamedTuple):
 
 
 class Extra(NamedTuple):
-    """A link (its target) or a note (its text) to be made; one that says `ours` may be replaced, no other."""
+    """A link (its target) or a note (its text) to be made; one that says `ours` may be replaced, no other.
+
+    What a replaced note said goes to the trash as `trash` where it was not what we wrote; '' means that it was.
+    """
 
     path: str
     text: str
     ours: tuple[str, ...] = ()
+    trash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +128,8 @@ def _move(
     return Move(path, source, staged, _stat(stat), device, parse_digest(digest), before, trash, _digest(old_digest))
 
 
-def _extra(path: str, text: str, ours: list[str]) -> Extra:
-    return Extra(path, text, tuple(ours))
+def _extra(path: str, text: str, ours: list[str], trash: str = "") -> Extra:
+    return Extra(path, text, tuple(ours), trash)
 
 
 def _stat(row: list[int]) -> Stat:

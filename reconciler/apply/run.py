@@ -48,8 +48,7 @@ class Schedule:
         needs = dependencies(steps)
         known = {step.address for step in steps if step.after is not None}
         self._waiting = {
-            id(step): _Waiting(step, sum(row.method == "fetch" for row in step.files), set(needs[id(step)] & known))
-            for step in steps
+            id(step): _Waiting(step, len(_fetched(work, step)), set(needs[id(step)] & known)) for step in steps
         }
         self._dependents: dict[Address, list[int]] = {}
         for key, waiting in self._waiting.items():
@@ -175,7 +174,7 @@ def _wanted(work: Work, steps: Sequence[Step], schedule: Schedule) -> dict[Wante
 
     found: dict[tuple[str, str], tuple[Wanted, list[Step]]] = {}
     for step in steps:
-        rows = [row for row in step.files if row.method == "fetch"]
+        rows = _fetched(work, step)
         if not rows or id(step) in work.outcomes:
             continue
         try:
@@ -192,6 +191,14 @@ def _wanted(work: Work, steps: Sequence[Step], schedule: Schedule) -> dict[Wante
                 found[key] = (Wanted(name, row.size, row.digest, stage, _locator(work, step, row), hub), [])
             found[key][1].append(step)
     return dict(found.values())
+
+
+def _fetched(work: Work, step: Step) -> list[FileRow]:
+    """Return the files of a step that our downloader fetches; a server that we reach by its API fetches its own."""
+    place = work.plan.locations.get(step.address.location)
+    if place is not None and place.by_api:
+        return []
+    return [row for row in step.files if row.method == "fetch"]
 
 
 def _origin(step: Step, row: FileRow) -> tuple[str, str | None]:

@@ -12,11 +12,12 @@ import os
 import stat
 from collections.abc import Iterable
 
-from reconciler.apply.deed import Deed, Exit, Extra, Move, stat_of
+from reconciler.apply.deed import LARGEST_NOTE, Deed, Exit, Extra, Move, stat_of
 from reconciler.apply.sites import Site
 from reconciler.digests import Digests
 from reconciler.disk import Root, TwoStepError, errno_of, install, rename, set_aside
 from reconciler.errors import DiskError, StaleError
+from reconciler.hashing import hash_bytes
 from reconciler.state import Digest, ObservedFile, algorithm
 
 
@@ -24,7 +25,7 @@ def settle(site: Site, deed: Deed, digests: Digests) -> None:
     """Give every file of a deed its place. Raise DiskError, StaleError; then the journal tells how to go on."""
     for link in deed.unlinks:  # references first, so that none ever dangles
         _unlink_ours(site.root, link.path, link.target)
-    for note in deed.unnotes:
+    for note in reversed(deed.unnotes):  # the last one made names the others
         if _holds(site.root, note.path, note.text):
             site.root.unlink(note.path)
             _tidy(site.root, note.path)
@@ -115,7 +116,18 @@ def _make_extras(site: Site, deed: Deed) -> None:
         _make_link(site, link)
     for note in deed.notes:
         if site.root.stat(note.path) is None or any(_holds(site.root, note.path, text) for text in note.ours):
-            site.root.write(note.path, note.text.encode())
+            _write_note(site, note, deed)
+
+
+def _write_note(site: Site, note: Extra, deed: Deed) -> None:
+    """Write a note in the stage and give it its name: beside its name nothing may lie that its reader takes for one."""
+    found = site.root.stat(note.path)
+    if found is not None and note.trash:
+        site.describe(note.trash, note.path, found.st_size, hash_bytes(site.root.read(note.path, LARGEST_NOTE)), deed)
+        set_aside(site.root, note.path, site.trash, note.trash)
+    fresh = site.local("note")
+    site.stage.write(fresh, note.text.encode())
+    rename(site.stage, fresh, site.root, note.path, replace=True)
 
 
 def _make_link(site: Site, link: Extra) -> None:

@@ -78,9 +78,13 @@ class Work:
         """Whether a record speaks of a link or note at this path: then what lies there is ours, whatever it says."""
         return (root, path) in self._extras
 
+    def said(self, root: str, path: str) -> str | None:
+        """Return the target of a recorded link, or the text of a recorded note; None where no record has one."""
+        return self._extras.get((root, path))
+
     @cached_property
-    def _extras(self) -> frozenset[tuple[str, str]]:
-        return frozenset((record.root, path) for record in self.held for path, _ in (*record.links, *record.notes))
+    def _extras(self) -> Mapping[tuple[str, str], str]:
+        return {(record.root, path): text for record in self.held for path, text in (*record.links, *record.notes)}
 
     def awaited(self, step: Step) -> set[str]:
         """Return the staged names that other steps of the same location still wait for."""

@@ -25,7 +25,7 @@ def examine(loaded: Loaded, registry: Registry) -> Iterator[Check]:
     """Yield how every location is, and between which of them bytes can be shared."""
     from reconciler.survey import look
 
-    seen = look(loaded, registry).locations
+    seen = {name: place for name, place in look(loaded, registry).locations.items() if not place.by_api}
     known = filesystems.mounts()
     recorded = {location.root for location in registry.locations.values()}
     mounted = {name: filesystems.mount_of(_nearest(place), known) for name, place in seen.items()}

@@ -268,7 +268,7 @@ def file_systems(plan: Plan) -> list[tuple[list[str], int, int]]:
         free[system] = min(free.get(system, place.free_bytes), place.free_bytes)
     for step in plan.changes:
         place_of = plan.locations.get(step.address.location)
-        if place_of is not None:
+        if place_of is not None and not place_of.by_api:
             system = place_of.device or step.address.location
             needs[system] = needs.get(system, 0) + _needed(step)
     return [(names[system], free[system], needed) for system, needed in needs.items() if needed]

@@ -1,0 +1,88 @@
+"""What was seen of an Ollama as a location: its store as a directory, or what its server lists."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from zlib import crc32
+
+from reconciler.ollama import names
+from reconciler.ollama.look import Seen
+from reconciler.ollama.storage import Stored, orphans, read_store
+from reconciler.state import Digest, ObservedFile, ObservedLocation, Trashed
+
+TRASH = "reconciler-trash"
+"""The namespace under which a server that we reach by its API alone keeps what was removed."""
+
+
+def with_index(place: ObservedLocation, seen: Seen | None) -> ObservedLocation:
+    """Add to an observed store directory what its manifests say: who names which blob, and what nobody names."""
+    if not place.readable:
+        return place
+    stored = seen.stored if seen is not None and seen.stored is not None else read_store(Path(place.root))
+    mode, warnings = (seen.mode, seen.warnings) if seen is not None else ("store-only", ())
+    return replace(
+        place,
+        observed=mode,
+        users=stored.users,
+        orphans=orphans(stored, place.files, time.time()),
+        told=_told(stored, place),
+        read_only=_read_only(place, seen),
+        warnings=(*place.warnings, *(f"{place.name}: {warning}" for warning in warnings)),
+    )
+
+
+def served(name: str, url: str, seen: Seen | None) -> ObservedLocation:
+    """Return what a server lists as a location: a file for every model, whose digest is the model's."""
+    place = ObservedLocation(name, "ollama", url, observed="api-only")
+    if seen is None or not seen.api:
+        why = seen.why_no_api if seen is not None else "it was not asked"
+        return replace(place, observed="", readable=False, exists=False, why=why)
+    files: dict[str, ObservedFile] = {}
+    told: dict[str, Digest] = {}
+    trash: list[Trashed] = []
+    for model in seen.listed:
+        try:
+            full = names.parse(model.name)
+        except ValueError:
+            continue  # a name that only other versions know: shown by the server, nothing that we could ask for
+        if full.namespace == TRASH:
+            trash.append(_trashed(full, model.size, model.digest))
+            continue
+        # The inode stands for the content, so that one that changed is not taken for the one that was recorded.
+        inode = int(model.digest.partition(":")[2][:15], 16)
+        files[full.path] = ObservedFile(full.path, model.size, 0, inode, -1)
+        told[full.path] = model.digest
+    warnings = tuple(f"{name}: {warning}" for warning in seen.warnings)
+    # A device of its own: no bytes of another place can be linked here.
+    device = crc32(url.encode()) | 1 << 62
+    return replace(place, files=files, told=told, trash=tuple(trash), warnings=warnings, device=device)
+
+
+def trash_name(model: str, generation: int, number: int, since: int) -> str:
+    """Return the name under which a server keeps a removed model; `since` in unix seconds. `served` reads it back."""
+    return f"{TRASH}/{model}:g{generation:06d}-{number:06d}-{since}"
+
+
+def _trashed(name: names.Name, size: int, digest: Digest) -> Trashed:
+    generation, _, rest = name.tag.removeprefix("g").partition("-")
+    since = rest.partition("-")[2]
+    known = generation.isdecimal() and since.isdecimal()
+    return Trashed(
+        name.short, name.path, size, digest, float(since) if known else time.time(), int(generation) if known else 0, ""
+    )
+
+
+def _read_only(place: ObservedLocation, seen: Seen | None) -> str:
+    if seen is None or seen.writable:
+        return ""
+    return f"{place.root} cannot be written by you, and the server does not answer (start it, or ask its owner)"
+
+
+def _told(stored: Stored, place: ObservedLocation) -> dict[str, Digest]:
+    return {
+        model.path: model.digest
+        for model in stored.models
+        if model.path in place.files and place.files[model.path].mtime_ns == model.mtime_ns
+    }
