@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.detect.ggml import FILE_TYPES, TYPES
-from reconciler.detect.gguf import GgufHeader, read_header
+from reconciler.detect.gguf import GgufHeader, read_header, read_start
 from reconciler.detect.malformed import MalformedHeader
 
 
@@ -224,3 +224,38 @@ def test_a_mutated_header_is_read_or_refused(data: st.DataObject) -> None:
         change = data.draw(st.binary(min_size=1, max_size=8))
         raw[at : at + len(change)] = change
     check_harmless(bytes(raw[: data.draw(st.integers(0, len(raw)))]) if data.draw(st.booleans()) else bytes(raw))
+
+
+# The first bytes alone
+
+
+def test_the_first_bytes_tell_what_stands_in_them_and_nothing_of_what_comes_later() -> None:
+    raw = model_gguf(15)
+    whole = read_start(raw, len(raw))
+    assert (whole.architecture, whole.file_type, whole.parameters, whole.whole) == ("llama", 15, 288, True)
+    assert "tokenizer.chat_template" not in whole.metadata
+    short = read_start(raw[:200], len(raw))
+    assert (short.architecture, short.file_type, short.parameters, short.whole) == ("llama", None, None, False)
+    with pytest.raises(MalformedHeader):  # the control: the reader of whole headers does not guess
+        read(raw[:200])
+
+
+def test_every_prefix_of_a_header_tells_a_part_of_the_same_or_that_it_is_too_short() -> None:
+    raw = model_gguf(15)
+    whole = read_start(raw, len(raw))
+    told = 0
+    for end in range(len(raw)):
+        try:
+            start = read_start(raw[:end], len(raw))
+        except MalformedHeader:
+            assert told == 0
+            continue
+        assert start.metadata.items() <= whole.metadata.items()
+        assert len(start.metadata) >= told
+        told = len(start.metadata)
+
+
+@pytest.mark.parametrize("raw", [b"", b"GGUF", b"<!DOCTYPE html>" + b" " * 100, start(keys=1 << 60), start(version=1)])
+def test_first_bytes_of_something_else_are_refused(raw: bytes) -> None:
+    with pytest.raises(MalformedHeader):
+        read_start(raw, 1 << 30)
