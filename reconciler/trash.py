@@ -39,6 +39,9 @@ def free(files: Iterable[Waiting]) -> int:
     for one in files:
         by_place.setdefault(one.location.name, []).append(one)
     for group in by_place.values():
+        if group[0].location.by_api:
+            _free_served(group)
+            continue
         with Root.open(_trash(group[0].location)) as trash:
             for one in group:
                 freed += _frees(one.location, one.entry)
@@ -46,6 +49,14 @@ def free(files: Iterable[Waiting]) -> int:
                 trash.unlink(one.entry.name + INFO, missing_ok=True)
             trash.fsync_dir("")
     return freed
+
+
+def _free_served(group: Iterable[Waiting]) -> None:
+    """Let a server throw away what it kept for us under names of our own; how many bytes that frees, only it knows."""
+    from reconciler.ollama.api import Api
+
+    for one in group:
+        Api(one.location.root).delete(one.entry.name)
 
 
 def tidy(locations: Iterable[ObservedLocation]) -> None:

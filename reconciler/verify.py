@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -86,8 +86,9 @@ def verify(
     roots = {location.root: location for location in locations.values()}
     looks = [look for record in records for look in _looks(record, _place(record, locations, roots))]
     pending = [look for look in looks if look.file is not None]
-    known = digests.known(look.file for look in pending if look.file is not None)
-    reading = [look for look in pending if full or not _is_vouched_for(look, known)]
+    known = dict(digests.known(look.file for look in pending if look.file is not None))
+    known.update(_told(locations.values()))
+    reading = [look for look in pending if look.is_readable and (full or not _is_vouched_for(look, known))]
     answers = digests.compute([_question(look) for look in reading], watch)
     read = {id(look) for look in reading}
     findings = tuple(
@@ -108,6 +109,15 @@ class _Look(NamedTuple):
     file: ObservedFile | None = None
     absolute: Path = Path()
     unchanged: bool = False
+    is_readable: bool = True
+    """False where only a server can say what it holds."""
+
+
+def _told(locations: Iterable[ObservedLocation]) -> Iterator[tuple[Key, Mapping[Algorithm, Digest]]]:
+    """Yield what a server said of the models that it lists, which nobody here can read."""
+    for location in locations:
+        for path, digest in location.told.items() if location.by_api else ():
+            yield identity_key(location.files[path]), {"sha256": digest}
 
 
 def _place(
@@ -154,7 +164,7 @@ def _look_at(address: Address, placed: Placed, location: ObservedLocation) -> _L
         why = f"{file.size} bytes, expected {placed.size}"
         return _Look(finding._replace(verdict="corrupt", why=why))
     unchanged = (file.mtime_ns, file.inode) == (placed.mtime_ns, placed.inode)
-    return _Look(finding, file, Path(location.root, file.path), unchanged)
+    return _Look(finding, file, Path(location.root, file.path), unchanged, not location.by_api)
 
 
 def _link_or_absent(address: Address, path: str, target: str, found: str | None, location: ObservedLocation) -> Finding:

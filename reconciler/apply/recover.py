@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reconciler import generations, journal
+from reconciler.apply import by_api
 from reconciler.apply.deed import Deed, from_json
 from reconciler.apply.deed import done as told_as_done
 from reconciler.apply.record import displaced, with_detected
@@ -116,6 +117,7 @@ def _replay(
                 remember(deed.root, deed, digests)
                 left.append((str(deed.address), error.problems[0].summary))
         _sweep(sites, places)
+    left += _put_back(entries)
     registry = save(_with_done(registry, done, manifest, places))
     if number not in generations.listing(registry.path):
         before = [decode(block) for block in begin["before"]]
@@ -125,6 +127,20 @@ def _replay(
         }  # fmt: skip
         generations.write(registry.path, number, manifest_files={}, lock=None, plan=b"", before=before, result=result)
     return registry, Recovered(number, len(done), tuple(left))
+
+
+def _put_back(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Let servers that are reached by their API hold what they held before a step that was cut off."""
+    entries = list(entries)
+    told = {entry["of"] for entry in entries if entry["kind"] == "done"}
+    left: list[tuple[str, str]] = []
+    for entry in entries:
+        if entry["kind"] == by_api.INTENT and entry["n"] not in told:
+            try:
+                by_api.restore(str(entry["url"]), [(guard, name) for guard, name in entry["guards"]])
+            except ReconcilerError as error:
+                left.append((str(Address(*entry["address"])), error.problems[0].summary))
+    return left
 
 
 def _unknown(path: Path, error: Exception) -> RegistryError:

@@ -1,0 +1,265 @@
+"""Carry out the steps of an Ollama location that only its server's API reaches: pull, copy, create, delete.
+
+A server keeps one manifest a name, and throws away at once what no name holds. So whatever a step would replace or
+remove gets a second name first, in the namespace `reconciler-trash`; that is this location's trash. The journal holds
+those names, and `restore` puts back what a step that was cut off had taken away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from reconciler.apply.deed import done
+from reconciler.apply.record import record_of
+from reconciler.apply.work import Work
+from reconciler.errors import DigestError, ReconcilerError, SourceError, StaleError
+from reconciler.ollama import names
+from reconciler.ollama.names import Name
+from reconciler.ollama.places import trash_name
+from reconciler.plan import FileRow, Step
+from reconciler.state import Digest, Record
+
+if TYPE_CHECKING:
+    from reconciler.download import Phase
+    from reconciler.ollama.api import Api, Listed, Progress
+
+_FROM = re.compile(r"^FROM .*sha256-([0-9a-f]{64})$", re.MULTILINE)
+
+INTENT = "api"
+"""Kind of the journal's entry; `guards` are pairs of names: where something is kept, and whose it is."""
+
+
+def serve(work: Work, step: Step) -> None:
+    """Do one step through the server, and write down its outcome. Raise SourceError, DigestError, StaleError."""
+    from reconciler.ollama.api import Api
+
+    api = Api(work.plan.locations[step.address.location].root)
+    listed = _listed(api)
+    _check_unmoved(work, step, listed)
+    if step.after is None:
+        _remove(work, step, api, listed)
+    else:
+        _bring(work, step, api, listed)
+
+
+def restore(url: str, guards: Iterable[tuple[str, str]]) -> None:
+    """Put back what a step that was cut off may have taken: guarded names hold what they held. Raise SourceError."""
+    from reconciler.ollama.api import Api
+
+    api = Api(url)
+    listed = _listed(api)
+    for guard, name in guards:
+        kept, there = listed.get(_key(guard)), listed.get(_key(name))
+        if kept is not None:
+            if there is None or there.digest != kept.digest:
+                api.copy(guard, name)
+            api.delete(guard)
+
+
+def _remove(work: Work, step: Step, api: Api, listed: Mapping[str, Listed]) -> None:
+    rows = [row for row in step.trash if _name(row).key in listed]
+    guards = [(_trash(work, _name(row)), _name(row).short) for row in rows]
+    number = _intend(work, step, api, guards)
+    for guard, name in guards:
+        api.copy(name, guard)
+        api.delete(name)
+    drop = step.renamed_from or step.address
+    work.journal.write("done", **done(number, None, drop))
+    work.unfinished.discard(id(step))
+    work.drop.append(drop)
+    work.finish(step, "done")
+
+
+def _bring(work: Work, step: Step, api: Api, listed: Mapping[str, Listed]) -> None:
+    (row,) = step.files
+    target = _name(row)
+    trashed = _trash(work, target) if row.method != "none" and target.key in listed else ""
+    guards = [(trashed, target.short)] if trashed else []
+    number = _intend(work, step, api, guards) if row.method != "none" else None
+    try:
+        if trashed:
+            api.copy(target.short, trashed)
+        digest = _place(work, step, row, api, listed)
+    except BaseException:
+        _put_back(api, guards, target, listed)
+        work.unfinished.discard(id(step))
+        raise
+    record = _record(work, step, row, digest, _listed(api).get(target.key))
+    if number is not None:
+        work.journal.write("done", **done(number, record, None))
+    work.unfinished.discard(id(step))
+    work.record(record)
+    work.finish(step, "done")
+
+
+def _place(work: Work, step: Step, row: FileRow, api: Api, listed: Mapping[str, Listed]) -> Digest:
+    """Give the target what it should hold, and return the digest of it."""
+    assert step.after is not None
+    assert row.digest is not None
+    target = _name(row)
+    if row.method == "link":
+        api.copy(_name_at(row.origin.partition(":")[2]).short, target.short)
+    elif row.method == "move":
+        api.copy(row.origin.partition(":trash/")[2], target.short)
+    elif row.method == "fetch" and step.after.modelfile:
+        return _create(work, step, api, listed, target)
+    elif row.method == "fetch":
+        _pull(work, step, api, listed, row.digest, target)
+    now = _listed(api).get(target.key)
+    if now is None or now.digest != row.digest:
+        raise DigestError(f"the server holds {now.digest if now else 'nothing'}, wanted is {row.digest}",
+                          where=target.short, hint="plan again")  # fmt: skip
+    if row.method == "move":
+        api.delete(row.origin.partition(":trash/")[2])
+    return row.digest
+
+
+def _pull(work: Work, step: Step, api: Api, listed: Mapping[str, Listed], digest: Digest, target: Name) -> None:
+    """Let the server pull the locked model, and give it its name. The name it is pulled under holds what it held."""
+    assert step.after is not None
+    source = names.parse((step.after.source or "").partition(":")[2])
+    there = listed.get(source.key)
+    if there is None or there.digest != digest:
+        guards = []
+        if there is not None and source.key != target.key:
+            guards = [(_trash(work, source), source.short)]
+            _intend(work, step, api, guards)
+            api.copy(source.short, guards[0][0])
+        try:
+            _run_pull(work, step, api, source)
+            now = _listed(api).get(source.key)
+            if now is None or now.digest != digest:
+                raise SourceError(
+                    f"upstream moved: the tag is {now.digest if now else 'gone'} now, locked is {digest}",
+                    where=source.short, hint=f"`reconciler lock --upgrade {step.address.variant}` takes the new one",
+                )  # fmt: skip
+            if source.key != target.key:
+                api.copy(source.short, target.short)
+        finally:
+            if source.key != target.key:
+                _put_back(api, guards, source, listed)
+    elif source.key != target.key:
+        api.copy(source.short, target.short)
+
+
+def _run_pull(work: Work, step: Step, api: Api, source: Name) -> None:
+    done_by: dict[str, int] = {}
+
+    def watch(progress: Progress) -> None:
+        if not progress.digest:
+            return
+        from reconciler.download import Progress as Told
+
+        begun = done_by.setdefault(progress.digest + "0", progress.completed)
+        done_by[progress.digest] = progress.completed
+        key = f"{step.address.variant}: {progress.digest[:19]}"
+        phase: Phase = "done" if progress.completed == progress.total else "downloading"
+        told = Told(key, progress.completed, progress.total, progress.completed - begun, phase)
+        work.show(lambda display: display.file(told))
+
+    host = source.host.partition(":")[0].lower()
+    api.pull(source.short, insecure=host in work.tools.sources.insecure, watch=watch)
+    work.received[id(step)] = sum(size for key, size in done_by.items() if len(key) == 71)
+
+
+def _create(work: Work, step: Step, api: Api, listed: Mapping[str, Listed], target: Name) -> Digest:
+    """Let the server derive a model from the locked one; which digest it has, only the server can say."""
+    facts = step.after
+    assert facts is not None
+    assert facts.revision is not None
+    if "adapters" in facts.modelfile:
+        raise SourceError("adapters cannot be added by the API", where=str(step.address),
+                          hint="name the store's directory with `models`")  # fmt: skip
+    base = next((model for model in listed.values() if model.digest == facts.revision), None)
+    brought: Name | None = None
+    if base is None:
+        brought = names.parse(_trash(work, target))
+        _pull(work, step, api, listed, Digest(facts.revision), brought)
+    origin = base.name if base is not None else brought.short if brought is not None else ""
+    try:
+        said = {key: facts.modelfile[key] for key in ("template", "system", "parameters") if key in facts.modelfile}
+        licence = {"license": facts.license} if facts.license else {}
+        api.create({"model": target.short, "from": origin, **said, **licence})
+        made, was = api.show(target.short), api.show(origin)
+        if _weights(made) != _weights(was):
+            raise DigestError("the server wrote the weights anew", where=target.short, hint="its version does that")
+    finally:
+        if brought is not None:
+            with contextlib.suppress(ReconcilerError):
+                api.delete(brought.short)
+    now = _listed(api).get(target.key)
+    if now is None:
+        raise SourceError("the server does not list what it made", where=target.short)
+    return Digest(now.digest)
+
+
+# -- names and guards -------------------------------------------------------------------------------------------------
+
+
+def _intend(work: Work, step: Step, api: Api, guards: Iterable[tuple[str, str]]) -> int:
+    """Write down what is kept where, before anything happens."""
+    work.unfinished.add(id(step))
+    fields: dict[str, Any] = {"address": list(step.address), "url": api.url, "guards": [list(pair) for pair in guards]}
+    return work.journal.write(INTENT, **fields)
+
+
+def _put_back(api: Api, guards: Iterable[tuple[str, str]], name: Name, listed: Mapping[str, Listed]) -> None:
+    """After a step that failed, or is through with a name that it only borrowed: leave the name as it was found."""
+    with contextlib.suppress(ReconcilerError):  # the journal's next reader tries again
+        restore(api.url, guards)
+        if name.key not in listed and name.key in _listed(api):
+            api.delete(name.short)
+
+
+def _check_unmoved(work: Work, step: Step, listed: Mapping[str, Listed]) -> None:
+    for row in (*step.files, *step.trash):
+        then = work.stats.get((step.address.location, row.path), ())
+        model = listed.get(_name(row).key)
+        now = (model.size, 0, int(model.digest.partition(":")[2][:15], 16)) if model is not None else None
+        if then not in ((), now):
+            raise StaleError("changed since the plan was made", where=f"{step.address}: {row.path}", hint="plan again")
+
+
+def _weights(show: Mapping[str, Any]) -> str | None:
+    """Return the blob that a shown model is made from, by the digest in its name."""
+    found = _FROM.search(str(show.get("modelfile", "")))
+    return found[1] if found else None
+
+
+def _listed(api: Api) -> dict[str, Listed]:
+    return {_key(model.name): model for model in api.tags()}
+
+
+def _key(name: str) -> str:
+    try:
+        return names.parse(name).key
+    except ValueError:
+        return name.lower()
+
+
+def _name(row: FileRow) -> Name:
+    return _name_at(row.path)
+
+
+def _name_at(path: str) -> Name:
+    name = names.from_path(path)
+    if name is None:
+        raise StaleError("no name of a model", where=path, hint="plan again")
+    return name
+
+
+def _trash(work: Work, name: Name) -> str:
+    number = int(work.sites.trash_name().rpartition("-")[2])
+    return trash_name(name.model, work.generation, number, int(work.tools.now()))
+
+
+def _record(work: Work, step: Step, row: FileRow, digest: Digest, model: Listed | None) -> Record:
+    root = work.plan.locations[step.address.location].root
+    size = model.size if model is not None else row.size
+    stat = (size, 0, int(digest.partition(":")[2][:15], 16))
+    held = replace(step, files=(row._replace(size=size, digest=digest),))
+    return record_of(held, {row.path: stat}, manifest=work.tools.manifest, root=root, generation=work.generation)
