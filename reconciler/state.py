@@ -107,6 +107,9 @@ class Layout:
     files: tuple[Placement, ...]
     links: tuple[Link, ...] = ()
     notes: tuple[Note, ...] = ()
+    optional: frozenset[str] = frozenset()
+    """Paths of files and notes that lie beside a model for people's comfort: what others wrote there stays, and a
+    missing one never keeps the model back."""
 
 
 class Identity(NamedTuple):
@@ -142,6 +145,16 @@ class Wish:
     served_as: str | None = None
     license: str | None = None
     modelfile: Mapping[str, Any] = field(default_factory=dict)
+    kind: str | None = None
+    """What an image model is for (`lora`, `vae`), where the manifest says it."""
+    subfolder: str = ""
+    """Below the folder of its kind; '' for that folder itself."""
+    names: str = ""
+    """The location's template of file names; '' for upstream's names."""
+    companions: tuple[str, ...] = ()
+    """What should lie beside a model: `civitai-info`, `metadata-json`, `markdown`, `preview`."""
+    folders: Mapping[str, str] = field(default_factory=dict)
+    """Kind -> folder below the root, where the location has other folders than its store's usual ones."""
 
 
 @dataclass(frozen=True, slots=True)
