@@ -169,6 +169,11 @@ def _notes(plan: Plan, room: int) -> str:
         for location, place in plan.locations.items()
         if not place.readable
     ]
+    items += [
+        f"{inert_markdown(shorten(location, 100))} was seen by {inert_markdown(shorten(place.observed, 40))}"
+        for location, place in plan.locations.items()
+        if place.readable and place.observed
+    ]
     if plan.resolved:
         lock = inert_markdown(shorten(lines.base(plan.lock_path), 200))
         items.append(f"{counted(len(plan.resolved), 'entry')} will be added to {lock}")

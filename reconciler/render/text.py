@@ -112,7 +112,8 @@ def _legend(steps: Iterable[Step], look: _Look) -> Iterator[str]:
 def _location(location: str, place: Place | None, steps: list[Step], kept: int, look: _Look) -> Iterator[str]:
     head = name(location)
     if place is not None:
-        store = f"  ({name(place.store)})" if place.store else ""
+        how = ", ".join(filter(None, (name(place.store), name(place.observed))))
+        store = f"  ({how})" if how else ""
         room = None if look.width is None else max(look.width - cells(head) - cells(store) - 2, 12)
         root = shorten(name(place.root), room)
         yield look.paint(head, "1") + look.paint(f"  {root}{store}", "2")
