@@ -35,7 +35,7 @@ _SILENCE = 1800.0
 """Seconds that a stream may be silent: hundreds of GiB are hashed without a word."""
 
 _FROM = re.compile(r"FROM\s+[\"']?(.+)[/\\]blobs[/\\]sha256-[0-9a-f]{64}[\"']?\s*")
-_START = "start it (`ollama serve`), or correct `url` of the location or OLLAMA_HOST"
+_START = "start it with `ollama serve`, or correct `url` of the location or OLLAMA_HOST"
 _STRANGE = "is this the address of an Ollama server?"
 
 

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from reconciler.inert import few, inert
+from reconciler.ollama.storage import SYSTEM
 
 if TYPE_CHECKING:
     from reconciler.ollama.api import Listed
+    from reconciler.ollama.finding import Spoken
     from reconciler.ollama.storage import Stored
+
+_LOUDEST = 20
+"""Broken entries that are told; the rest are counted."""
+
+_LONGER = 5
+"""How many times the timeout a list may take: a server that is alive reads the heads of all models for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What was seen of one Ollama.
 
-    `mode` is `api+store`, `api-only`, `store-only`, or '' when neither can be had. `stored` is None when the directory
-    is not known or cannot be read; a declared one that is not there yet is an empty one, unless the server runs.
+    `mode` is `api+store`, `api-only`, `store-only`, or '' when neither can be had. `api` means that it listed its
+    models; `version` may be known without. `stored` is None when the directory is not known or cannot be read; a
+    declared one that is not there yet is an empty one, unless the server runs.
     """
 
     url: str
@@ -30,12 +44,18 @@ class Seen:
     same_owner: bool = True
     mode: str = ""
     warnings: tuple[str, ...] = ()
+    name: str = ""
+    """Of the location."""
 
 
 def root_of(seen: Seen) -> str:
-    """Return the root of the location: its directory where we can work in it, else the server's URL."""
-    usable = seen.directory is not None and seen.stored is not None
-    return seen.directory or "" if usable and (seen.writable or not seen.api) else seen.url
+    """Return the root of the location: its directory where we can work in it, else the server's URL.
+
+    A directory that we can only read serves while the server is down.
+    """
+    if seen.directory is not None and seen.stored is not None and (seen.writable or not seen.api):
+        return seen.directory
+    return seen.url
 
 
 def by_api(seen: Seen) -> bool:
@@ -43,6 +63,115 @@ def by_api(seen: Seen) -> bool:
     return root_of(seen) == seen.url
 
 
-def look(name: str, url: str | None, models: str | None, environ: Mapping[str, str], *, timeout: float = 3.0) -> Seen:
-    """Look at the location `name`; `url` and `models` as declared, `timeout` in seconds. Never raises."""
-    raise NotImplementedError
+def look(
+    name: str,
+    url: str | None,
+    models: str | None,
+    environ: Mapping[str, str],
+    *,
+    timeout: float = 3.0,
+    system: Sequence[str] = SYSTEM,
+) -> Seen:
+    """Look at the location `name`; `url` and `models` (absolute) as declared. Never raises, and writes nothing.
+
+    `timeout` is in seconds, for a connection and for each silence; `system` are places to look in besides the user's.
+    """
+    from reconciler.ollama.finding import find
+
+    spoken = _ask(url, environ, timeout)
+    found = find(models, spoken, environ, timeout * _LONGER, system)
+    api, stored, directory = not spoken.why, found.stored, found.directory
+    writable = stored is not None and is_writable(stored.directory)
+    owner = _owner(stored.directory) if stored is not None else None
+    same_owner = owner is None or owner == os.geteuid()
+    mode = "+".join(part for part, there in (("api", api), ("store", stored is not None)) if there)
+    warnings = [*found.warnings]
+    if stored is not None:
+        if spoken.why:
+            warnings.insert(0, f"{spoken.why}; only its directory was read")
+        else:
+            warnings += _compared(spoken, stored)
+        warnings += _access(stored.directory, owner, writable=writable, same_owner=same_owner)
+        warnings += _broken(stored)
+    return Seen(
+        spoken.url, api, spoken.why, spoken.version, spoken.listed, directory, stored, writable, same_owner,
+        mode if "+" in mode or not mode else f"{mode}-only", tuple(warnings), name,
+    )  # fmt: skip
+
+
+def is_writable(directory: str) -> bool:
+    """Whether our user may make files in a store directory, told without writing.
+
+    What is not there yet counts by the nearest directory above it, in which it would be made.
+    """
+    from reconciler.oserrors import nearest
+
+    effective = os.access in os.supports_effective_ids
+    for folder in (directory, f"{directory}/blobs", f"{directory}/manifests"):
+        there = nearest(Path(folder))
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK, effective_ids=effective):
+            return False
+    return True
+
+
+def _ask(url: str | None, environ: Mapping[str, str], timeout: float) -> Spoken:
+    from reconciler.errors import ReconcilerError
+    from reconciler.ollama.address import DEFAULT, url_of
+    from reconciler.ollama.api import Api
+    from reconciler.ollama.finding import Spoken
+
+    address, version = DEFAULT, ""
+    try:
+        address = url_of(url, environ)
+        version = Api(address, timeout).version()
+        return Spoken(address, version, Api(address, timeout * _LONGER).tags())
+    except ReconcilerError as error:
+        return Spoken(address, version, why=str(error.problems[0]))
+
+
+def _compared(spoken: Spoken, stored: Stored) -> Iterator[str]:
+    from reconciler.ollama.finding import differences
+
+    only_said, only_there, other = differences(spoken.listed, stored)
+    directory = inert(stored.directory)
+    if only_said:
+        yield f"the server lists {inert(few(only_said))}, which {directory} lacks: is it another server's directory?"
+    if only_there:
+        yield f"{directory} holds {inert(few(only_there))}, which the server does not list: is it another's directory?"
+    if other:
+        yield f"{inert(few(other))}: the server tells another digest than {directory} holds; was it just changed?"
+
+
+def _access(directory: str, owner: int | None, *, writable: bool, same_owner: bool) -> Iterator[str]:
+    whose = f"{inert(directory)} belongs to {_user(owner)}" if owner is not None else inert(directory)
+    if not writable:
+        yield f"{whose}, and cannot be written by you"
+    elif not same_owner:
+        yield f"{whose}: models that are linked from your files cannot be derived from by `ollama create`"
+
+
+def _broken(stored: Stored) -> Iterator[str]:
+    yield from map(str, stored.broken[:_LOUDEST])
+    if len(stored.broken) > _LOUDEST:
+        yield f"and {len(stored.broken) - _LOUDEST} more entries like these"
+
+
+def _owner(directory: str) -> int | None:
+    """Return the user who owns a store, whose server makes its blobs; None when it is not there."""
+    for folder in (f"{directory}/blobs", directory):
+        try:
+            facts = Path(folder).stat()
+        except OSError:
+            continue
+        if stat.S_ISDIR(facts.st_mode):
+            return facts.st_uid
+    return None
+
+
+def _user(uid: int | None) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid or 0).pw_name
+    except (KeyError, ValueError):
+        return f"user {uid}"
