@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from reconciler.hub.access import error
 from reconciler.hub.api import answer_hub
 from reconciler.hub.content import answer_cdn
@@ -28,8 +26,6 @@ class Hub(Service, World):
     ) -> None:
         Service.__init__(self, {"hub": port, "cdn": cdn_port})
         World.__init__(self, token=token, small_redirect=small_redirect, url_ttl=url_ttl)
-        self.rate: float | None = None
-        """Bytes per second and connection that the CDN sends at most."""
 
     def start(self) -> Hub:
         """Listen on both ports; `url` and `cdn_url` say where. Raises OSError for a port that is taken."""
@@ -51,10 +47,6 @@ class Hub(Service, World):
     def answer(self, call: Call) -> Response:
         """Return the answer to one call, faults included."""
         try:
-            response = super().answer(call)
+            return super().answer(call)
         except ValueError as problem:  # a query or body that is not what it should be
-            response = self._faults.commit(call, error(400, "BadRequest", str(problem))).response
-        if self.rate and call.origin == "cdn" and not response.delivery.rate:
-            step = max(1, min(1 << 20, int(self.rate / 20)))
-            response = replace(response, delivery=response.delivery._replace(rate=float(self.rate), step=step))
-        return response
+            return self._faults.commit(call, error(400, "BadRequest", str(problem))).response

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, NamedTuple, Self
 
@@ -73,6 +74,8 @@ class Service:
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._door = threading.Lock()
         self._faults, self._log, self._gate = Faults(), Log(), Gate()
+        self.rate: float | None = None
+        """Bytes per second and connection that the origin of the large bytes, `cdn`, sends at most."""
 
     def respond(self, call: Call) -> Response:
         """Return the answer to one call as a well-behaved server gives it."""
@@ -86,7 +89,11 @@ class Service:
         effect = self._faults.commit(call, self.respond(call))
         if effect.revoke:
             self.revoke(effect.revoke)
-        return effect.response
+        response = effect.response
+        if self.rate and call.origin == "cdn" and not response.delivery.rate:
+            step = max(1, min(1 << 20, int(self.rate / 20)))
+            response = replace(response, delivery=response.delivery._replace(rate=float(self.rate), step=step))
+        return response
 
     def _open(self) -> None:
         """Listen on every port."""
