@@ -206,7 +206,7 @@ def _rows(shelf: Shelf, wanted: Desired, situations: Situations) -> tuple[FileRo
         rows.append(
             FileRow(
                 placement.path, artifact.size, artifact.digest, method, origin,
-                artifact.path, artifact.support, artifact.url, replaces,
+                artifact.path, artifact.support, artifact.url, replaces, placement.path in wanted.layout.optional,
             )
         )  # fmt: skip
     return tuple(rows)

@@ -35,7 +35,8 @@ class FileRow(NamedTuple):
     `path` is relative to the location's root. `origin` says where the bytes are on this machine, when they are
     (`LOCATION:path`, `LOCATION:trash/NAME` or `file:///…`); `artifact` is the path inside the source, `support` and
     `url` as in the lock.
-    `replaces` is true when other bytes of ours lie at `path` now and go to the trash.
+    `replaces` is true when other bytes of ours lie at `path` now and go to the trash; `optional` when the step does
+    without the file if it cannot be had.
     """
 
     path: str
@@ -47,6 +48,7 @@ class FileRow(NamedTuple):
     support: bool = False
     url: str = ""
     replaces: bool = False
+    optional: bool = False
 
 
 class Bytes(NamedTuple):

@@ -131,11 +131,14 @@ def _step(step: Step) -> dict[str, Any]:
     return value
 
 
+_RARE = ("origin", "artifact", "support", "url", "replaces", "optional")
+
+
 def _row(row: FileRow) -> dict[str, Any]:
     path, size, digest, method, *rare = row
     value: dict[str, Any] = {"path": path, "size": size, "digest": digest, "method": method}
     if any(rare):
-        value |= {key: each for key, each in zip(("origin", "artifact", "support", "url", "replaces"), rare) if each}  # noqa: B905
+        value |= {key: each for key, each in zip(_RARE, rare) if each}  # noqa: B905
     return value
 
 

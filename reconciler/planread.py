@@ -196,6 +196,7 @@ def _row(value: Any, where: str) -> FileRow:
         support=_flag(value, "support", where, False),
         url=_text(value, "url", where, ""),
         replaces=_flag(value, "replaces", where, False),
+        optional=_flag(value, "optional", where, False),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler import lockfile, resolve, sources
+from reconciler.comfort import comfort_questions, yielding
 from reconciler.content import Contents, Held
 from reconciler.content import Question as Unread
 from reconciler.decide import settle
@@ -92,6 +93,7 @@ def survey(
         whole=not (selection.target or selection.exclude),
         unselected=tuple(left_out(desires.variants, selection)),
     )
+    world, theirs = yielding(read(world, means, comfort_questions(world)))
     world = read_unread(world, means)
     limits = Limits(loaded.manifest.policy.max_remove, loaded.manifest.policy.min_free)
     world, steps = settle(world, limits, selection, lambda pins: denied(pins, means.sources))
@@ -104,7 +106,7 @@ def survey(
         lock_path=str(lock_path),
         lock_digest=lockfile.digest(lock_path),
         resolved={**unwritten, **resolution.resolved},
-        warnings=(*loaded.warnings, *desires.warnings, *plan.warnings),
+        warnings=(*loaded.warnings, *desires.warnings, *theirs, *plan.warnings),
     )
     return Survey(loaded, registry, world, plan, resolution)
 
@@ -181,18 +183,25 @@ def recalled(contents: Contents, wanted: Sequence[Desired], digests: Digests) ->
 
 def read_unread(world: World, means: Means) -> World:
     """Read the files that the plan depends on and whose digest nobody knows; the answers are cached."""
-    known: dict[tuple[int, int, int, int], Mapping[Algorithm, Digest]] = dict(world.contents.known)
     for _ in range(2):  # what was read may make other files worth reading, once
-        asked = [q for q in questions(world) if q.algorithm not in known.get(identity_key(q.file), {})]
-        if not asked:
+        before, world = world, read(world, means, questions(world))
+        if world is before:
             break
-        put = _grouped(world, asked)
-        answers = means.digests.compute(put, means.watch)
-        for question in put:
-            key = identity_key(question.file)
-            known[key] = {**known.get(key, {}), **answers[question.path].digests}
-        world = replace(world, contents=replace(world.contents, known=known))
     return world
+
+
+def read(world: World, means: Means, wanted: Iterable[Unread]) -> World:
+    """Return a world that knows the digests of these files; the same one when there was nothing to read."""
+    known: dict[tuple[int, int, int, int], Mapping[Algorithm, Digest]] = dict(world.contents.known)
+    asked = [q for q in wanted if q.algorithm not in known.get(identity_key(q.file), {})]
+    if not asked:
+        return world
+    put = _grouped(world, asked)
+    answers = means.digests.compute(put, means.watch)
+    for question in put:
+        key = identity_key(question.file)
+        known[key] = {**known.get(key, {}), **answers[question.path].digests}
+    return replace(world, contents=replace(world.contents, known=known))
 
 
 def _grouped(world: World, asked: Iterable[Unread]) -> list[Question]:

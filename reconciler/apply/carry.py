@@ -86,6 +86,7 @@ def _check_unmoved(work: Work, step: Step, site: Site) -> None:
 
 def _bringing_in(work: Work, step: Step, site: Site, local: list[str]) -> Deed:
     """Stage and verify every file, and return the deed. `local` gathers what is made in the stage for it."""
+    step = work.as_it_came(step)
     moves = tuple(_gather(work, step, site, local))
     stats = {move.path: move.stat for move in moves}
     for row in step.files:

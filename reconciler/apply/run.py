@@ -157,6 +157,10 @@ def _receive(work: Work, schedule: Schedule, downloader: Downloader, wanted: dic
                 if isinstance(result, Arrived):
                     work.received[id(step)] = work.received.get(id(step), 0) + result.received
                     schedule.arrived(step)
+                elif work.does_without(step, result.wanted.digest):
+                    why = result.error.problems[0].summary
+                    work.say(f"{step.address}: done without {result.wanted.name}: {why}")
+                    schedule.arrived(step)
                 else:
                     schedule.fail(step, result.error)
     finally:

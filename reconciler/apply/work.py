@@ -6,14 +6,14 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from reconciler.apply.sites import Sites
 from reconciler.plan import Plan, Step
 from reconciler.receipt import Outcome, Result
-from reconciler.state import Address, Placed, Record
+from reconciler.state import Address, Digest, Placed, Record
 
 if TYPE_CHECKING:
     from reconciler.digests import Digests
@@ -57,6 +57,7 @@ class Work:
     """id of steps that failed while names were changing; the journal stays, and the next apply finishes them."""
     downloader: str = ""
     interrupted: bool = False
+    _absent: dict[int, set[Digest]] = field(default_factory=dict)
     _since: dict[int, float] = field(default_factory=dict)
 
     @cached_property
@@ -95,6 +96,21 @@ class Work:
             for row in other.files
             if row.method == "fetch"
         }
+
+    def does_without(self, step: Step, digest: Digest) -> bool:
+        """Leave out of a step the files of this digest, which did not come; False when it cannot do without them."""
+        rows = [row for row in step.files if row.digest == digest and row.method == "fetch"]
+        if not all(row.optional for row in rows):
+            return False
+        self._absent.setdefault(id(step), set()).add(digest)
+        return True
+
+    def as_it_came(self, step: Step) -> Step:
+        """Return a step without the files that it does without."""
+        absent = self._absent.get(id(step))
+        if not absent:
+            return step
+        return replace(step, files=tuple(r for r in step.files if r.digest not in absent or not r.optional))
 
     def started(self, step: Step) -> None:
         """Take note that a step begins."""
