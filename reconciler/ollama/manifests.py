@@ -25,6 +25,10 @@ LAYER_TYPE = "application/vnd.ollama.image."
 CONFIG = "config"
 """Name of the config blob among a pin's artifacts."""
 
+PARAMS = "params"
+"""Key of a pin's `about` under which the model's own parameters stand, the JSON object of its params layer: what a
+variant adds to a model needs them."""
+
 LARGEST = 16 << 20
 """Bytes; a model of thousands of tensors has a manifest of a few hundred KiB."""
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+SCHEME = "ollama:"
+"""What a source begins with whose rest is a name."""
+
 HOST = "registry.ollama.ai"
 NAMESPACE = "library"
 TAG = "latest"
@@ -62,6 +65,28 @@ def parse(text: str) -> Name:
         if not rule.fullmatch(part) or ".." in part:
             raise _wrong(text, f"{word} {part[:100]!r}")
     return Name(host, namespace, model, tag)
+
+
+def wanted(variant: str, source: str, served_as: str | None) -> Name:
+    """Return the name under which a variant is served: `served_as`, else that of an `ollama:` source, else its own.
+
+    Raise ValueError for a name that no server takes, or that it could not show or delete any more.
+    """
+    if served_as is not None:
+        name = parse(served_as)
+    elif source.startswith(SCHEME):
+        name = parse(source.removeprefix(SCHEME))
+    else:
+        try:
+            name = parse(variant.lower())
+        except ValueError:
+            raise ValueError(f"`{variant}` is no Ollama name (say `served_as`)") from None
+    if is_reserved(name.tag):
+        raise ValueError(
+            f"the tag `{name.tag}` tells a server where a model runs: it would list this one, and could neither show "
+            "nor delete it (say `served_as` with another tag)"
+        )
+    return name
 
 
 def from_path(path: str) -> Name | None:

@@ -21,6 +21,7 @@ STORES: Mapping[str, str] = MappingProxyType(
         "hf-cache": "reconciler.stores.hf_cache",
         "huggingface": "reconciler.stores.huggingface",
         "lmstudio": "reconciler.stores.lmstudio",
+        "ollama": "reconciler.stores.ollama",
     }
 )
 
@@ -53,6 +54,6 @@ def store_of(name: str) -> Store:
 
 if TYPE_CHECKING:
     # The type checker holds every module of the table against the protocol.
-    from reconciler.stores import flat, hf_cache, huggingface, lmstudio
+    from reconciler.stores import flat, hf_cache, huggingface, lmstudio, ollama
 
-    _CHECKED: tuple[Store, ...] = (flat, hf_cache, huggingface, lmstudio)
+    _CHECKED: tuple[Store, ...] = (flat, hf_cache, huggingface, lmstudio, ollama)
