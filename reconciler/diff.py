@@ -282,9 +282,9 @@ def _record_differs(held: Held, wanted: Desired) -> str | None:
         return "role"
     if (ours.format and not theirs.format) or (ours.quant and not theirs.quant):
         return "metadata"  # claimed, and the bytes say nothing
-    same = (ours.backend, ours.served_as, ours.license, ours.protect, dict(ours.metadata))
+    same = (ours.backend, ours.served_as, ours.license, ours.protect, dict(ours.metadata), dict(ours.modelfile))
     return None if same == (
-        theirs.backend, theirs.served_as, theirs.license, theirs.protect, dict(theirs.metadata)
+        theirs.backend, theirs.served_as, theirs.license, theirs.protect, dict(theirs.metadata), dict(theirs.modelfile)
     ) else "metadata"  # fmt: skip
 
 

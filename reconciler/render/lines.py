@@ -168,8 +168,10 @@ def changes(step: Step) -> Iterator[Change]:
     for role in sorted(before.roles.keys() | after.roles.keys()):
         if before.roles.get(role) != after.roles.get(role):
             yield _change(f"roles.{role}", before.roles.get(role), after.roles.get(role))
-    if before.metadata != after.metadata:
-        yield from _nested({"metadata": before.metadata}, {"metadata": after.metadata})
+    for field in ("metadata", "modelfile"):
+        old, new = getattr(before, field), getattr(after, field)
+        if old != new:
+            yield from _nested({field: old}, {field: new})
 
 
 def cells(text: str) -> int:
