@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from reconciler.crosscheck import Names, cautions, cross_check
 from reconciler.declared import HandPin, Location, Manifest, Policy, Route, Variant
 from reconciler.errors import ManifestError, Problem
-from reconciler.manifestfiles import Source, find
+from reconciler.manifestfiles import Found, Source, find
 from reconciler.merging import Merged, merge
 from reconciler.mistakes import locs, of_another_kind, sound_part, translate
 from reconciler.state import Digest
@@ -30,6 +30,7 @@ __all__ = [
     "Variant",
     "json_schema",
     "load",
+    "of",
     "schema_text",
 ]
 
@@ -62,7 +63,14 @@ def load(path: Path | str | None) -> Loaded:
 
     Raises ManifestError with everything that is wrong.
     """
-    found = find(path)
+    return of(find(path))
+
+
+def of(found: Found) -> Loaded:
+    """Return the manifest that these files would be: those on disk, or what an edit is about to write.
+
+    Raises ManifestError with everything that is wrong.
+    """
     merged = _read(found.sources)
     _refuse_another_kind(merged, found.shown)
     manifest = _validate(merged)

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     "plan", "apply", "lock", "validate", "show", "status", "list", "roles", "verify", "undo", "gc",
-    "forget", "doctor", "config", "schema", "demo",
+    "import", "forget", "doctor", "config", "schema", "demo",
 )  # fmt: skip
 """In the order of `--help`. The module of a command has its name, with `_` appended where Python needs it."""
+
+_RESERVED = ("import", "list")
 
 _EPILOG = (
     "Exit codes: 0 done, nothing to do; 1 error; 2 changes or drift (--detailed-exitcode, lock --check); "
@@ -38,7 +40,7 @@ def app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name in commands:
-        module = importlib.import_module(f"reconciler.cli.{name}_" if name == "list" else f"reconciler.cli.{name}")
+        module = importlib.import_module(f"reconciler.cli.{name}{'_' * (name in _RESERVED)}")
         own_codes = "Exit codes:" in (module.command.__doc__ or "")
         built.command(name, epilog=None if own_codes else _EPILOG)(module.command)
 

@@ -1,0 +1,111 @@
+"""`reconciler import`: write down what is there already, so that the plan right after has nothing to do."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli import session
+from reconciler.errors import InputError
+from reconciler.importing import IMPORTERS, subjects
+
+if TYPE_CHECKING:
+    from reconciler.importing import Found, Row
+    from reconciler.importing.merge import Merged
+    from reconciler.importing.target import Target
+
+
+def command(
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help=f"What to import: {', '.join(subjects())}.")],
+    args: Annotated[list[str] | None, typer.Argument(metavar="ARGS", help="Where it is, if not as usual.")] = None,
+    manifest: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Add to this manifest, or make it; default: manifests/, reconciler.yaml."),
+    ] = None,
+    report: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the report as FILE.csv or FILE.json.")
+    ] = None,
+    json: session.Json = False,
+    offline: session.Offline = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List what is known already, too.")] = False,
+) -> int:
+    """Add what is on this machine to a manifest and its lock.
+
+    Nothing is moved, downloaded or deleted: the manifest says what is there, and the plan right after keeps or adopts
+    it. What is declared already stays as it is, comments and order of the manifest too; a second run changes nothing.
+    What cannot be taken over is told, with the reason.
+
+    \b
+    Examples:
+      reconciler import hf-cache --manifest workstation.yaml
+      reconciler import tree ~/models --report found.csv
+      reconciler import lmstudio --offline
+
+    \b
+    Exit codes: 0 done, or nothing new; 1 error, and nothing was written.
+    """
+    from reconciler.importing import report as reports
+    from reconciler.importing.merge import merge, write
+    from reconciler.importing.target import open_target
+
+    if subject not in subjects():
+        raise InputError(f"cannot import {subject!r}", hint=_near(subject))
+    path = reports.check_path(report) if report else None
+    target = open_target(manifest)
+    merged = merge(target, _gathered(subject, tuple(args or ()), target, offline=offline))
+    written = write(merged)
+    if path is not None:
+        reports.save(path, merged.rows)
+    if json:
+        value = {
+            "manifest": str(target.path),
+            "lock": str(target.lock_path),
+            "written": [str(each) for each in written],
+        }
+        session.say_json({**value, **reports.as_value(merged.rows)})
+    else:
+        session.say([*reports.account(merged.rows, verbose=verbose), *_ending(merged, [str(each) for each in written])])
+    return 0
+
+
+def _gathered(subject: str, args: Sequence[str], target: Target, *, offline: bool) -> list[Found | Row]:
+    """Let the importer look; what it needs is opened for it."""
+    from reconciler.digests import Digests
+    from reconciler.importing import Request, importer_of
+    from reconciler.importing.claims import digests_of
+
+    with Digests(session.digest_cache()) as digests:
+        request = Request(
+            tuple(args), os.environ, session.upstream(target.loaded, offline=offline), digests, session.reading(),
+            target.loaded.manifest.policy.pickle if target.loaded else "deny", digests_of(target.lock.pins.values()),
+        )  # fmt: skip
+        gathered = list(importer_of(subject).gather(request))
+        for warning in digests.warnings:
+            session.tell(f"warning: {warning}")
+    return gathered
+
+
+def _near(subject: str) -> str:
+    from reconciler.inert import suggest
+
+    near = suggest(subject, subjects())
+    if near:
+        return f"did you mean `{near}`?"
+    return "; ".join(f"`{name}{' ' * bool(IMPORTERS[name].takes)}{IMPORTERS[name].takes}`" for name in subjects())
+
+
+def _ending(merged: Merged, written: Sequence[str]) -> Iterable[str]:
+    from reconciler.importing.report import summary
+    from reconciler.inert import inert
+    from reconciler.render.lines import counted
+
+    counts: Mapping[str, int] = summary(merged.rows)
+    told = f"{counted(counts['imported'], 'variant')} imported, {counts['known']} known, {counts['left-out']} left out"
+    told += f", {counted(counts['problem'], 'problem')}." if counts["problem"] else "."
+    yield f"{told} {'Wrote ' + ' and '.join(map(inert, written)) if written else 'Nothing changed'}."
+    if written:
+        yield f"Next: `reconciler plan {shlex.quote(merged.target.shown)}` shows what apply would record."

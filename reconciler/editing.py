@@ -1,0 +1,229 @@
+"""Edit the text of a manifest: variants, locations and roles come, go and are renamed; every other byte stays.
+
+What was edited is read back: it must say exactly what was meant, or an error is raised and nothing is written.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reconciler.errors import ManifestError
+from reconciler.inert import inert
+from reconciler.yamlread import read
+
+if TYPE_CHECKING:
+    from reconciler.splicing import Cut, Sheet
+
+_BOM = "\ufeff"
+
+Entries = Mapping[str, Mapping[str, Any]]
+"""Name -> what the manifest says of it: plain values (text, numbers, booleans, lists, maps)."""
+
+
+def add_variants(text: str, variants: Entries, *, where: str = "manifest") -> str:
+    """Return the manifest with these variants at the end of `variants`; those that stand there already stay.
+
+    `where` names the file in messages. Raise ManifestError when a name stands there for something else.
+    """
+    return _add(text, "variants", variants, where)
+
+
+def add_locations(text: str, locations: Entries, *, where: str = "manifest") -> str:
+    """Return the manifest with these locations at the end of `locations`; as `add_variants`."""
+    return _add(text, "locations", locations, where)
+
+
+def add_roles(text: str, roles: Mapping[str, Sequence[str]], *, where: str = "manifest") -> str:
+    """Return the manifest with these variants at the end of each role's order, where they do not stand yet."""
+    from reconciler import splicing
+
+    value = _value(text, where)
+    held = value.get("roles") or {}
+    lacking = {role: [name for name in names if name not in (held.get(role) or [])] for role, names in roles.items()}
+    lacking = {role: list(dict.fromkeys(names)) for role, names in lacking.items() if names or role not in held}
+    meant = copy.deepcopy(value)
+    meant["roles"] = {**held, **{role: [*(held.get(role) or []), *names] for role, names in lacking.items()}}
+
+    def cuts(page: Sheet) -> list[Cut]:
+        section = splicing.find(page.root, "roles")
+        pairs = {role: section and splicing.find(section.value, role) for role in lacking}
+        made = [one for role, pair in pairs.items() if pair for one in splicing.append(page, pair, lacking[role])]
+        fresh = {role: lacking[role] for role, pair in pairs.items() if not pair}
+        return made + (_put(page, "roles", fresh) if fresh else [])
+
+    return _edited(text, cuts, meant, where) if any(lacking.values()) or lacking.keys() - held.keys() else text
+
+
+def remove_variant(text: str, name: str, *, where: str = "manifest") -> str:
+    """Return the manifest without a variant, in no role either; a text that lacks it comes back as it is.
+
+    Comments inside the entry go with it, those above it stay.
+    """
+    from reconciler import splicing
+
+    value = _value(text, where)
+    meant = copy.deepcopy(value)
+    said = meant.get("variants") or {}
+    roles = meant.get("roles") or {}
+    if said.pop(name, None) is None and not any(name in (names or ()) for names in roles.values()):
+        return text
+    if isinstance(meant.get("variants"), dict) and not said:
+        meant["variants"] = None
+    for role, names in roles.items():
+        roles[role] = [each for each in names or () if each != name] if name in (names or ()) else names
+
+    def cuts(page: Sheet) -> list[Cut]:
+        section = splicing.find(page.root, "variants")
+        held = splicing.pairs(section.value if section else None)
+        made = [
+            one for at, pair in enumerate(held) if section and pair.key.value == name
+            for one in splicing.drop(page, section.value, at)
+        ]  # fmt: skip
+        return made + _out_of_roles(page, name)
+
+    return _edited(text, cuts, meant, where)
+
+
+def rename_variant(text: str, old: str, new: str, *, where: str = "manifest") -> str:
+    """Return the manifest with a variant under another name, in its roles too; raise ManifestError when `new` is taken.
+
+    A text that lacks `old` comes back as it is: another file of the manifest may hold it.
+    """
+    from reconciler import splicing
+
+    value = _value(text, where)
+    said, roles = value.get("variants") or {}, value.get("roles") or {}
+    if old == new or (old not in said and not any(old in (names or ()) for names in roles.values())):
+        return text
+    if new in said:
+        raise ManifestError(f"there is a variant `{inert(new)}` already", where=where, hint="choose another name")
+    meant = copy.deepcopy(value)
+    if said:
+        meant["variants"] = {new if name == old else name: inner for name, inner in said.items()}
+    if roles:
+        meant["roles"] = {
+            role: [new if each == old else each for each in names] if names else names for role, names in roles.items()
+        }
+
+    def cuts(page: Sheet) -> list[Cut]:
+        section, held = splicing.find(page.root, "variants"), splicing.find(page.root, "roles")
+        keys = [pair.key for pair in splicing.pairs(section.value if section else None)]
+        listed = [item for pair in splicing.pairs(held.value if held else None) for item in splicing.items(pair.value)]
+        return [splicing.reword(node, new) for node in (*keys, *listed) if node.value == old]
+
+    return _edited(text, cuts, meant, where)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a manifest's file, line endings and byte order mark as they are; raise ManifestError."""
+    from reconciler.manifestfiles import find
+    from reconciler.yamlread import read as check
+
+    [source] = find(path).sources
+    check(source.data, source.shown)
+    return source.data.decode("utf-8")
+
+
+def write_text(path: Path, text: str) -> bool:
+    """Write the text of a manifest's file, whole or not at all; return whether anything changed. Raise DiskError.
+
+    A link stays a link: what it leads to is written.
+    """
+    import os
+
+    from reconciler.disk import write_atomic
+
+    data = text.encode()
+    if path.exists() and path.read_bytes() == data:
+        return False
+    write_atomic(Path(os.path.realpath(path)), data)
+    return True
+
+
+def _add(text: str, section: str, entries: Entries, where: str) -> str:
+    value = _value(text, where)
+    held = value.get(section) or {}
+    for name in entries:
+        if name in held and not _same(_plain(held[name]), _plain(entries[name])):
+            what = f"`{inert(name)}` stands in `{section}` already, and says something else"
+            raise ManifestError(what, where=where, hint="choose another name, or edit the entry")
+    fresh = {name: _plain(said) for name, said in entries.items() if name not in held}
+    if not fresh:
+        return text
+    meant = copy.deepcopy(value)
+    meant[section] = {**held, **fresh}
+    return _edited(text, lambda page: _put(page, section, fresh), meant, where)
+
+
+def _put(page: Sheet, section: str, entries: Mapping[str, Any]) -> list[Cut]:
+    from reconciler import splicing
+
+    owner = splicing.find(page.root, section)
+    return splicing.put(page, owner, entries) if owner else splicing.put(page, None, {section: entries})
+
+
+def _out_of_roles(page: Sheet, name: str) -> list[Cut]:
+    from reconciler import splicing
+
+    made: list[Cut] = []
+    held = splicing.find(page.root, "roles")
+    for pair in splicing.pairs(held.value if held else None):
+        names = [item.value for item in splicing.items(pair.value)]
+        if name not in names:
+            continue
+        if len(names) == 1 and not pair.value.flow_style:
+            made += splicing.emptied_list(page, pair)
+        else:
+            made += splicing.drop(page, pair.value, names.index(name))
+    return made
+
+
+def _value(text: str, where: str) -> dict[str, Any]:
+    value = read(text.encode(), where).value
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ManifestError("expected a map at the top, as every manifest has", where=where)
+    return value
+
+
+def _edited(text: str, cuts: Callable[[Sheet], Iterable[Cut]], meant: Any, where: str) -> str:
+    """Return the text with cuts made; raise ManifestError when it would not say exactly what is meant."""
+    from ruamel.yaml.error import YAMLError
+
+    from reconciler import splicing
+
+    bom = _BOM if text.startswith(_BOM) else ""
+    try:
+        page = splicing.sheet(text.removeprefix(_BOM))
+        after = bom + splicing.cut(page.text, tuple(cuts(page)))
+        said = read(after.encode(), where).value
+    except (YAMLError, ManifestError, ValueError) as error:
+        raise _refused(where, str(error)) from None
+    if not _same(said, meant):
+        raise _refused(where, "the edit would have changed something else")
+    return after
+
+
+def _refused(where: str, why: str) -> ManifestError:
+    return ManifestError(
+        f"this file cannot be edited safely, and is left as it is: {inert(why)[:200]}",
+        where=where,
+        hint="write its sections in block style, one entry a line, or make the change by hand",
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of plain lists and dicts, as the reader makes them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same, types included: 1, 1.0 and true are three values."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

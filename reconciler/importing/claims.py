@@ -1,0 +1,129 @@
+"""What the manifest declares already: which bytes at which path, and which builds in which place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reconciler import references
+from reconciler.importing.places import Said, root_of
+from reconciler.paths import collision_key
+from reconciler.sources import Request, selection
+from reconciler.state import Pin, Wish
+from reconciler.stores import STORES, store_of
+
+if TYPE_CHECKING:
+    from reconciler.manifest import Loaded
+
+Claim = tuple[str, str, str]
+"""(root of the location, path as file systems compare it, digest)."""
+
+
+class Claims:
+    """What is declared, and what an import has added to it."""
+
+    def __init__(self) -> None:
+        self._paths: dict[Claim, str] = {}
+        self._builds: dict[tuple[object, str], list[tuple[str, Request]]] = {}
+
+    def add(self, name: str, said: Mapping[str, Any], place: Said | None, pin: Pin | None) -> None:
+        """Note a variant: `said` is what the manifest says, `place` its location, `pin` what the lock holds."""
+        if place is not None and pin is not None:
+            for claim in _claims(said, place, pin):
+                self._paths.setdefault(claim, name)
+        self._builds.setdefault(_key(said, place), []).append((name, request_of(name, said)))
+
+    def holder(self, said: Mapping[str, Any], place: Said | None, pin: Pin | None) -> str | None:
+        """Return the variant that is this one already, None for a new one.
+
+        It is the one that wants the same bytes at the same paths; else the one of the same source in the same place
+        that means the same files.
+        """
+        if place is not None and pin is not None:
+            wanted = [self._paths.get(claim) for claim in _claims(said, place, pin)]
+            if wanted and all(wanted):
+                return wanted[0]
+        mine = request_of("", said)
+        for name, theirs in self._builds.get(_key(said, place), ()):
+            if (theirs.files, theirs.exclude) == (mine.files, mine.exclude):
+                return name
+            if pin is not None and all(selection.is_selected(f.path, theirs) for f in pin.files if not f.support):
+                return name
+        return None
+
+
+def of_manifest(loaded: Loaded, pins: Mapping[str, Pin]) -> Claims:
+    """Return what a manifest and its lock declare."""
+    from reconciler.desired import route
+    from reconciler.detect import told_by_names
+
+    claims = Claims()
+    manifest = loaded.manifest
+    for name, variant in manifest.variants.items():
+        pin = pins.get(name)
+        told, quant = told_by_names(variant.source, [file.path for file in pin.files]) if pin else (None, None)
+        location = variant.location or route(manifest, variant, variant.format or told, variant.quant or quant)
+        place = manifest.locations[location].model_dump(exclude_none=True) if location else None
+        claims.add(name, variant.model_dump(), place, pin)
+    return claims
+
+
+def request_of(name: str, said: Mapping[str, Any]) -> Request:
+    """Return what a variant, as the manifest says it, asks of its source."""
+    lock: Mapping[str, Any] = said.get("lock") or {}
+    return Request(
+        name, name, said["source"], tuple(said.get("files") or ()), tuple(said.get("exclude") or ()),
+        said.get("support"), lock.get("revision"), lock.get("sha256"), bool(said.get("insecure")),
+    )  # fmt: skip
+
+
+def paths_of(said: Mapping[str, Any], store: str, pin: Pin) -> Sequence[tuple[str, str]]:
+    """Return (path below the root, digest) of every file; none where the store cannot hold it."""
+    if store not in STORES:
+        return ()
+    wish = Wish("", said.get("served_as"), said.get("license"), said.get("modelfile") or {})
+    try:
+        layout = store_of(store).layout(pin, wish)
+    except ValueError:
+        return ()
+    return tuple((placement.path, placement.artifact.digest) for placement in layout.files)
+
+
+def _claims(said: Mapping[str, Any], place: Said, pin: Pin) -> Iterator[Claim]:
+    root = root_of(place) or str(place.get("url") or "")
+    for path, digest in paths_of(said, place["store"], pin):
+        # Names of one Ollama model differ in nothing but the model's own name, which is a note and no file.
+        model = f"{said.get('served_as') or said['source']}\0" if place["store"] == "ollama" else ""
+        yield root, model + collision_key(path), digest
+
+
+def _key(said: Mapping[str, Any], place: Said | None) -> tuple[object, str]:
+    where = "" if place is None else f"{place['store']}:{root_of(place) or place.get('url') or ''}"
+    return _source(said["source"]), where
+
+
+def _source(text: str) -> object:
+    """Return a source so that two ways to write one are equal."""
+    try:
+        reference = references.parse(text)
+    except ValueError:
+        return text
+    match reference.scheme:
+        case "hf":
+            return reference._replace(revision=None if reference.revision == "main" else reference.revision)
+        case "ollama":
+            from reconciler.ollama import names
+
+            return names.parse(text.removeprefix("ollama:")).key
+    return reference
+
+
+def digests_of(pins: Iterable[Pin]) -> dict[Any, Any]:
+    """Return digest -> (pin, file) for bytes whose origin a lock knows: the Hub's before the others."""
+    found: dict[Any, Any] = {}
+    for pin in sorted(pins, key=lambda each: (not each.source.startswith("hf:"), each.source)):
+        if not pin.source.startswith("file:"):
+            for file in pin.files:
+                if not file.support:
+                    found.setdefault(file.digest, (pin, file))
+    return found

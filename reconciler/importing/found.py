@@ -1,0 +1,66 @@
+"""What an importer is asked and what it answers. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from reconciler.naming import Named
+from reconciler.state import Artifact, Digest, Pin
+
+if TYPE_CHECKING:
+    from reconciler.digests import Digests, Watch
+    from reconciler.sources import World
+
+Kind = Literal["imported", "known", "left-out", "problem"]
+
+Origin = tuple[Pin, Artifact]
+"""Where bytes come from: a pin, and the file of it."""
+
+
+class Row(NamedTuple):
+    """One line of the report: what became of a thing, and why. `where` is where it lies or is written."""
+
+    kind: Kind
+    what: str
+    why: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One variant that was found, as the manifest would say it."""
+
+    variant: Mapping[str, Any]
+    """The manifest's fields, `source` at least; without `location`, which comes from the field below."""
+    pin: Pin | None = None
+    """What the lock will hold; None when upstream must be asked later."""
+    name: str | None = None
+    """A name that somebody chose; None to have one made by the rule."""
+    named: Named | None = None
+    """What the rule makes the name from, where it is more than the source and the file names tell."""
+    location: tuple[str, Mapping[str, Any]] | None = None
+    """A name to suggest, and the location as the manifest would say it; None leaves the place to the routes."""
+    roles: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What people should know: told in the report."""
+    where: str = ""
+    """Where it was found: a path, a URL, `file:line`."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked to import, and what an importer may use."""
+
+    args: tuple[str, ...]
+    """What stood behind the subject."""
+    environ: Mapping[str, str]
+    world: World
+    """Upstream. `world.offline` forbids asking."""
+    digests: Digests
+    watch: Watch | None = None
+    pickle: str = "deny"
+    """The manifest's policy."""
+    known: Mapping[Digest, Origin] = field(default_factory=dict)
+    """Digest -> where such bytes come from, by the lock that is there."""

@@ -1,0 +1,205 @@
+"""Join what was found with a manifest and its lock: what is declared stays, the new is added, nothing is taken out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reconciler import editing, lockfile, resolve
+from reconciler.errors import LockfileError
+from reconciler.importing import christening
+from reconciler.importing.claims import Claims, of_manifest, request_of
+from reconciler.importing.found import Found, Row
+from reconciler.importing.places import Places, Said
+from reconciler.importing.target import FRESH, Target
+from reconciler.inert import human_bytes, inert
+from reconciler.state import Pin
+
+if TYPE_CHECKING:
+    from reconciler.manifest import Loaded
+
+_ORDER = ("source", "files", "exclude", "location")
+"""The fields of a variant that come first; the others follow as the importer gave them."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What is to be written: texts of files that change, the lock, and the report. `names` are of the new variants."""
+
+    target: Target
+    texts: Mapping[Path, str]
+    lock: lockfile.Lock
+    rows: tuple[Row, ...]
+    names: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything would be written."""
+        return bool(self.texts) or self.lock.pins != self.target.lock.pins
+
+
+@dataclass(frozen=True)
+class _New:
+    """A variant to add, its place settled."""
+
+    found: Found
+    said: Mapping[str, Any]
+
+
+def merge(target: Target, gathered: Iterable[Found | Row]) -> Merged:
+    """Return manifest and lock with everything that was found, and a row for each.
+
+    What is declared already (the same bytes at the same path, or the same files of the same source in the same place)
+    is known and changes nothing, except that the lock gets the pin that it lacks. Pins that are there never change.
+    Raise ManifestError when the manifest would not load; nothing is written by then.
+    """
+    pins = dict(target.lock.pins)
+    places = Places(_locations(target.loaded), str(target.loaded.registry) if target.loaded else "")
+    claims = of_manifest(target.loaded, pins) if target.loaded else Claims()
+    rows: list[Row] = []
+    news: list[_New] = []
+    for each in gathered:
+        outcome = each if isinstance(each, Row) else _settled(each, places, claims, _placeholder(len(news)))
+        if isinstance(outcome, _New):
+            news.append(outcome)
+        else:
+            rows.append(outcome)
+            if isinstance(each, Found) and outcome.kind == "known":
+                _complete(outcome.what, each, target.loaded, pins)
+    taken = target.loaded.manifest.variants if target.loaded else {}
+    names = christening.name_all([new.found for new in news], taken)
+    given = {_placeholder(index): name for index, name in enumerate(names)}
+    rows = [row._replace(what=given.get(row.what, row.what)) for row in rows]
+    for name, new in zip(names, news, strict=True):
+        rows.append(_imported(name, new))
+        if new.found.pin is not None:
+            pins[name] = new.found.pin
+    texts = _texts(target, places.added, dict(zip(names, news, strict=True)))
+    lock = lockfile.Lock(pins=pins)
+    lockfile.loads(lockfile.dumps(lock), str(target.lock_path))
+    return Merged(target, texts, lock, tuple(rows), names)
+
+
+def write(merged: Merged) -> tuple[Path, ...]:
+    """Write lock and manifest, each whole or not at all, and return the files that changed. Raise DiskError.
+
+    The lock comes first: a lock that holds more than its manifest does no harm.
+    """
+    target = merged.target
+    written: list[Path] = []
+    if merged.lock.pins != target.lock.pins:
+        lockfile.write(target.lock_path, merged.lock)
+        written.append(target.lock_path)
+    written += [path for path, text in merged.texts.items() if editing.write_text(path, text)]
+    return tuple(reversed(written))
+
+
+def _locations(loaded: Loaded | None) -> dict[str, Said]:
+    if loaded is None:
+        return {}
+    return {name: place.model_dump(exclude_none=True) for name, place in loaded.manifest.locations.items()}
+
+
+def _placeholder(index: int) -> str:
+    return f"\0{index}"  # no variant is called so
+
+
+def _settled(found: Found, places: Places, claims: Claims, placeholder: str) -> _New | Row:
+    """Return what to add, or the row that says why nothing is."""
+    source = str(found.variant.get("source", ""))
+    if why := _wrong("Variant", found.variant) or (_wrong("Location", found.location[1]) if found.location else ""):
+        return Row("problem", source, f"a manifest cannot say it: {why}", found.where)
+    said = dict(found.variant)
+    place: Said | None = None
+    if found.location is not None:
+        try:
+            said["location"] = places.settle(*found.location)
+        except ValueError as error:
+            return Row("left-out", source, str(error), found.where)
+        place = found.location[1]
+    elif "location" in said:
+        place = {**places.declared, **places.added}.get(said["location"])
+    said = {**{key: said[key] for key in _ORDER if key in said}, **said}
+    if (holder := claims.holder(said, place, found.pin)) is not None:
+        return Row("known", holder, "declared already", found.where)
+    claims.add(placeholder, said, place, found.pin)
+    if found.pin is not None and (why := _unfit(found.pin, said)):
+        found = replace(found, pin=None, notes=(*found.notes, f"not locked: {why}"))
+    return _New(found, said)
+
+
+def _wrong(model: str, said: Mapping[str, Any]) -> str:
+    """Return why the manifest's model does not take a value, '' when it does."""
+    from pydantic import ValidationError
+
+    from reconciler import declared
+
+    try:
+        getattr(declared, model).model_validate(dict(said))
+    except ValidationError as error:
+        first = error.errors()[0]
+        return inert(f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}")
+    return ""
+
+
+def _unfit(pin: Pin, said: Mapping[str, Any]) -> str:
+    """Return why a lock cannot hold this pin for this variant, '' when it can."""
+    try:
+        lockfile.loads(lockfile.dumps(lockfile.Lock(pins={"pin": pin})), "pin")
+    except LockfileError as error:
+        return error.problems[0].summary
+    return resolve.mismatch(pin, request_of("", said)) or ""
+
+
+def _complete(name: str, found: Found, loaded: Loaded | None, pins: dict[str, Pin]) -> None:
+    """Give the lock the pin of a variant that is declared and not locked, where it fits."""
+    if loaded is None or found.pin is None or name in pins or name not in loaded.manifest.variants:
+        return
+    request = request_of(name, loaded.manifest.variants[name].model_dump())
+    if not _unfit(found.pin, {"source": found.pin.source}) and resolve.fits(found.pin, request):
+        pins[name] = found.pin
+
+
+def _imported(name: str, new: _New) -> Row:
+    size = human_bytes(sum(file.size for file in new.found.pin.files)) if new.found.pin else "not locked yet"
+    where = f" in {new.said['location']}" if "location" in new.said else ""
+    return Row("imported", name, "; ".join((f"{new.said['source']}{where}, {size}", *new.found.notes)), new.found.where)
+
+
+def _texts(target: Target, locations: Mapping[str, Said], news: Mapping[str, _New]) -> dict[Path, str]:
+    """Return the files that change, with their new texts; raise ManifestError when together they would not load."""
+    from reconciler.manifest import of
+    from reconciler.manifestfiles import Found as Files
+    from reconciler.manifestfiles import Source
+
+    if not news:
+        return {}
+    roles: dict[str, list[str]] = {}
+    for name, new in news.items():
+        for role in new.found.roles:
+            roles.setdefault(role, []).append(name)
+    text = target.texts.get(target.file, FRESH)
+    where = inert(str(target.file))
+    text = editing.add_locations(text, locations, where=where)
+    text = editing.add_variants(text, {name: new.said for name, new in news.items()}, where=where)
+    texts = _with_roles({**target.texts, target.file: text}, target.file, roles)
+    sources = [Source(str(path), inert(str(path)), said.encode()) for path, said in sorted(texts.items())]
+    of(Files(os.fspath(target.path), target.path.is_dir(), tuple(sources)))
+    return {path: said for path, said in texts.items() if said != target.texts.get(path)}
+
+
+def _with_roles(texts: dict[Path, str], default: Path, roles: Mapping[str, Sequence[str]]) -> dict[Path, str]:
+    """Append to each role in the file that declares it, since a role stands in one file only."""
+    from reconciler.yamlread import read
+
+    owners: dict[str, Path] = {}
+    for path, text in texts.items():
+        for role in (read(text.encode(), str(path)).value or {}).get("roles") or {}:
+            owners[role] = path
+    for role, names in roles.items():
+        path = owners.get(role, default)
+        texts[path] = editing.add_roles(texts[path], {role: names}, where=inert(str(path)))
+    return texts

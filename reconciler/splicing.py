@@ -1,0 +1,237 @@
+"""Find where a key, an entry or an item of a YAML text stands, and where a new one goes; the rest stays, byte for byte.
+
+A round trip through a dumper would fold, quote and indent what nobody asked to change, so the text is cut open instead:
+ruamel.yaml's composer says where every node begins and ends (`Mark.index`), and new text goes in between. Imported
+lazily, because ruamel.yaml is heavy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+from reconciler import yamlwrite
+
+Node = Any
+"""A node of ruamel.yaml: its classes do not say which of their attributes belong to which kind."""
+
+_COMMENT = re.compile(r"([ ]*)#[^\n]*(?:\n|\Z)|[ \t\r]*(?:\n|\Z)")
+
+
+class Cut(NamedTuple):
+    """Replace what stands between two offsets."""
+
+    start: int
+    end: int
+    text: str
+
+
+class Pair(NamedTuple):
+    """A key and its value, as nodes."""
+
+    key: Node
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A YAML text and its nodes. `root` is None for a text of comments only. `step` is how deep its levels go in."""
+
+    text: str
+    root: Node | None
+    newline: str
+    step: int
+
+
+def sheet(text: str) -> Sheet:
+    """Take a text (without byte order mark) apart; raise ruamel's YAMLError when it is no YAML."""
+    root = YAML(typ="rt", pure=True).compose(text)
+    newline = "\r\n" if 2 * text.count("\r\n") > text.count("\n") else "\n"
+    return Sheet(text, root, newline, _step(root))
+
+
+def cut(text: str, cuts: Sequence[Cut]) -> str:
+    """Return the text with these cuts made. Cuts at one place are made in their order."""
+    parts: list[str] = []
+    at = 0
+    for one in sorted(cuts, key=lambda each: (each.start, each.end)):
+        parts += (text[at : one.start], one.text)
+        at = one.end
+    return "".join((*parts, text[at:]))
+
+
+def find(mapping: Node | None, key: str) -> Pair | None:
+    """Return the pair of a mapping with this key."""
+    pairs = _pairs(mapping)
+    return next((pair for pair in pairs if pair.key.value == key), None)
+
+
+def is_empty(node: Node) -> bool:
+    """Whether a node says nothing: null, `~`, or nothing at all."""
+    return isinstance(node, ScalarNode) and not node.style and node.value in ("", "~", "null", "Null", "NULL")
+
+
+def put(page: Sheet, owner: Pair | None, entries: Mapping[str, Any]) -> list[Cut]:
+    """Add entries at the end of the mapping that `owner` holds (None: of the whole text), in that mapping's style."""
+    node = owner.value if owner else page.root
+    if owner is None and (node is None or is_empty(node)):
+        return [_at_line(page, len(page.text), _lines(page, entries, 0))]
+    if isinstance(node, MappingNode) and not node.flow_style:
+        column = node.value[0][0].start_mark.column
+        apart = [""] if owner is None else []  # a new section stands apart from the one above
+        return [_at_line(page, _below(page, _end(page, node), column), [*apart, *_lines(page, entries, column)])]
+    if owner is not None and _opens(page, owner):
+        column = owner.key.start_mark.column + page.step
+        below = _below(page, _colon(page, owner) if is_empty(owner.value) else owner.value.end_mark.index, column)
+        return [*_emptied(page, owner), _at_line(page, below, _lines(page, entries, column))]
+    said = ", ".join(f"{yamlwrite.scalar(key, flow=True)}: {yamlwrite.flow(value)}" for key, value in entries.items())
+    return [_between_brackets(page, node, said)]
+
+
+def append(page: Sheet, owner: Pair, items: Sequence[str]) -> list[Cut]:
+    """Add items at the end of the list that `owner` holds, in that list's style."""
+    node = owner.value
+    said = ", ".join(yamlwrite.flow(item) for item in items)
+    if not isinstance(node, SequenceNode):
+        return [*_emptied(page, owner), Cut(_colon(page, owner), _colon(page, owner), f" [{said}]")]
+    if node.flow_style:
+        return [_between_brackets(page, node, said)]
+    column = node.start_mark.column
+    lines = [f"{' ' * column}- {yamlwrite.scalar(item)}" for item in items]
+    return [_at_line(page, _below(page, _end(page, node), column), lines)]
+
+
+def drop(page: Sheet, node: Node, index: int) -> list[Cut]:
+    """Take the entry or item at `index` out of a mapping or list; comments on lines of their own stay."""
+    spans = [(_first(each), _end(page, each)) for each in _members(node)]
+    start, end = spans[index]
+    if node.flow_style:
+        if index + 1 < len(spans):
+            return [Cut(start, spans[index + 1][0], "")]
+        return [Cut(spans[index - 1][1] if index else start, end, "")]
+    begin = page.text.rfind("\n", 0, start) + 1
+    return [Cut(begin, _next_line(page.text, end), "")]
+
+
+def emptied_list(page: Sheet, owner: Pair) -> list[Cut]:
+    """Make the block list that `owner` holds an empty one: its lines go, `[]` stands behind the colon."""
+    colon = _colon(page, owner)
+    gone = [cut for index in range(len(owner.value.value)) for cut in drop(page, owner.value, index)]
+    return [Cut(colon, colon, " []"), *gone]
+
+
+def reword(node: Node, text: str) -> Cut:
+    """Replace a scalar; one that stood in quotes stays in quotes."""
+    said = yamlwrite.quoted(text) if node.style else yamlwrite.scalar(text, flow=True)
+    return Cut(node.start_mark.index, node.end_mark.index, said)
+
+
+def items(node: Node | None) -> Sequence[Node]:
+    """Return the items of a list, none for anything else."""
+    return tuple(node.value) if isinstance(node, SequenceNode) else ()
+
+
+def pairs(node: Node | None) -> Sequence[Pair]:
+    """Return the pairs of a mapping, none for anything else."""
+    return tuple(_pairs(node))
+
+
+def _pairs(node: Node | None) -> list[Pair]:
+    return [Pair(*each) for each in node.value] if isinstance(node, MappingNode) else []
+
+
+def _members(node: Node) -> Sequence[Node | Pair]:
+    return _pairs(node) if isinstance(node, MappingNode) else tuple(node.value)
+
+
+def _first(member: Node | Pair) -> int:
+    return int((member.key if isinstance(member, Pair) else member).start_mark.index)
+
+
+def _end(page: Sheet, member: Node | Pair) -> int:
+    """Return the offset behind the last character that belongs to a node, without the comments that follow."""
+    if isinstance(member, Pair):
+        if isinstance(member.value, ScalarNode) and member.value.start_mark.index == member.value.end_mark.index:
+            return _colon(page, member)
+        return _end(page, member.value)
+    if isinstance(member, ScalarNode) or member.flow_style or not member.value:
+        return int(member.end_mark.index)
+    return _end(page, _members(member)[-1])
+
+
+def _colon(page: Sheet, owner: Pair) -> int:
+    """Return the offset behind the colon of a pair."""
+    return page.text.index(":", owner.key.end_mark.index) + 1
+
+
+def _opens(page: Sheet, owner: Pair) -> bool:
+    """Whether the value is nothing, or `{}` on the line of its key, so that a block may take its place."""
+    if owner.key.start_mark.column != _indent(page.text, owner.key.start_mark.index):
+        return False  # between brackets, there are no blocks
+    said = page.text[_colon(page, owner) : owner.value.end_mark.index]
+    return is_empty(owner.value) or (not owner.value.value and "\n" not in said)
+
+
+def _emptied(page: Sheet, owner: Pair) -> list[Cut]:
+    """Take away what stands behind the colon: `{}`, `[]`, `~`."""
+    node = owner.value
+    if node.start_mark.index == node.end_mark.index:
+        return []
+    return [Cut(_colon(page, owner), node.end_mark.index, "")]
+
+
+def _between_brackets(page: Sheet, node: Any, said: str) -> Cut:
+    if node.value:
+        at = _end(page, _members(node)[-1])
+        return Cut(at, at, f", {said}")
+    return Cut(node.start_mark.index + 1, node.start_mark.index + 1, said)
+
+
+def _lines(page: Sheet, entries: Mapping[str, Any], column: int) -> list[str]:
+    return [line for key, value in entries.items() for line in yamlwrite.block(key, value, column, page.step)]
+
+
+def _at_line(page: Sheet, at: int, lines: Sequence[str]) -> Cut:
+    """Put whole lines at the beginning of a line, or at the end of a text whose last line does not end."""
+    said = page.newline.join(lines)
+    if at == len(page.text) and page.text and not page.text.endswith("\n"):
+        return Cut(at, at, page.newline + said)
+    return Cut(at, at, said + page.newline)
+
+
+def _below(page: Sheet, at: int, column: int) -> int:
+    """Return where the next entry goes: the line below, and below comments that stand as deep as the entries."""
+    at = _next_line(page.text, at)
+    seen = at
+    while seen < len(page.text) and (found := _COMMENT.match(page.text, seen)):
+        seen = found.end()
+        if found[1] is not None:
+            if len(found[1]) < max(column, 1):
+                break
+            at = seen
+    return at
+
+
+def _next_line(text: str, at: int) -> int:
+    if at and text[at - 1] == "\n":
+        return at  # a block scalar ends with its line
+    end = text.find("\n", at)
+    return len(text) if end < 0 else end + 1
+
+
+def _indent(text: str, at: int) -> int:
+    """Return how many spaces the line of an offset begins with."""
+    begin = text.rfind("\n", 0, at) + 1
+    return len(text) - begin - len(text[begin:].lstrip(" "))
+
+
+def _step(root: Node | None) -> int:
+    for pair in _pairs(root):
+        if isinstance(pair.value, MappingNode) and not pair.value.flow_style:
+            return max(1, int(pair.value.value[0][0].start_mark.column) - int(pair.key.start_mark.column))
+    return 2
