@@ -65,6 +65,14 @@ def human_bytes(n: int) -> str:
     return f"{size / 1024:.1f} EiB"
 
 
+def short_revision(revision: str | None) -> str:
+    """Return the part of a revision that people compare: 7 digits of a commit, 12 of a digest as `ollama list` does."""
+    if revision is None:
+        return "-"
+    digest = revision.removeprefix("sha256:")
+    return digest[:12] if digest != revision else revision[:7]
+
+
 def human_seconds(s: float) -> str:
     """Return seconds as people read them: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`, `3 d 4 h`."""
     if s < 9.95:

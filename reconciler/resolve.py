@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from reconciler import sources
 from reconciler.errors import LockfileError, OfflineError, Problem, ReconcilerError, SourceError
 from reconciler.globs import matches
 from reconciler.inert import inert, suggest
 from reconciler.lockfile import Lock
-from reconciler.sources import Request, World, selection
+from reconciler.routing import may_reach
+from reconciler.sources import Request, World, headers, selection
 from reconciler.state import Artifact, Digest, Pin
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class Moved(NamedTuple):
     bytes: int
     files: tuple[str, ...]
     """Paths that are new, changed or gone, sorted."""
+    size_before: int = 0
+    size_after: int = 0
+    """Bytes of all files, as locked and as upstream has them."""
 
 
 def requests(loaded: Loaded) -> tuple[Request, ...]:
@@ -50,6 +54,9 @@ def requests(loaded: Loaded) -> tuple[Request, ...]:
     found = []
     for name, variant in sorted(loaded.manifest.variants.items()):
         pin = variant.lock
+        # A model from a registry of Ollama brings what the headers of its files say with it.
+        own = sources.scheme_of(variant.source) == "ollama"
+        wants_headers = not own and may_reach(loaded.manifest, variant, "ollama", "gguf")
         found.append(
             Request(
                 name,
@@ -61,6 +68,7 @@ def requests(loaded: Loaded) -> tuple[Request, ...]:
                 pin.revision if pin else None,
                 pin.sha256 if pin else None,
                 variant.insecure,
+                headers=wants_headers,
             )
         )
     return tuple(found)
@@ -83,8 +91,8 @@ def mismatch(pin: Pin, request: Request) -> str | None:
     """Say in what the locked pin does not answer what the manifest asks, None when it does."""
     if pin.source != _asked(request):
         return f"the lock is of {inert(pin.source)}"
-    if request.revision and _HEX.fullmatch(request.revision) and not (pin.revision or "").startswith(request.revision):
-        return f"the lock is at {pin.revision}, and the manifest pins {request.revision}"
+    if _pins_another(request, pin):
+        return f"the lock is at {pin.revision}, and the manifest pins {inert(request.revision or '')}"
     if (pin.support.source if pin.support else None) != request.support:
         return "the support repository is another"
     own = [file for file in pin.files if not file.support]
@@ -96,6 +104,8 @@ def mismatch(pin: Pin, request: Request) -> str | None:
             return f"nothing that is locked matches {inert(pattern)!r}"
     if not own:
         return "no files are locked"
+    if request.headers and headers.KEY not in pin.about and any(headers.is_header(file.path) for file in own):
+        return "it does not hold what the headers of the GGUF files say, and an Ollama location needs that"
     return _hand_mismatch(own, request)
 
 
@@ -166,6 +176,7 @@ def check(loaded: Loaded, lock: Lock | None, world: World) -> tuple[Moved, ...]:
     world = _trusting(requests(loaded), world)
 
     def look(request: Request) -> Moved | None:
+        request = request._replace(headers=False)  # the bytes decide, and what their headers say follows from them
         pin = known.get(request.variant)
         same = pin is not None and fits(pin, request)
         if pin is not None and same and pin.revision is not None and pin.support is None:
@@ -182,15 +193,24 @@ def check(loaded: Loaded, lock: Lock | None, world: World) -> tuple[Moved, ...]:
 
 
 def _moved(variant: str, old: Pin | None, new: Pin) -> Moved | None:
-    if old == new:
+    if old is not None and replace(old, about=_without_headers(old)) == new:
         return None
-    before = {file.path: file for file in old.files} if old else {}
-    after = {file.path: file for file in new.files}
-    changed = {
-        path for path in before.keys() | after.keys() if _bytes_of(before.get(path)) != _bytes_of(after.get(path))
-    }
-    size = sum(after[path].size for path in changed if path in after)
-    return Moved(variant, old.revision if old else None, new.revision, size, tuple(sorted(changed)))
+    before = {_identity(file): file for file in old.files} if old else {}
+    after = {_identity(file): file for file in new.files}
+    changed = {key for key in before.keys() | after.keys() if _bytes_of(before.get(key)) != _bytes_of(after.get(key))}
+    size = sum(after[key].size for key in changed if key in after)
+    paths = sorted({(after.get(key) or before[key]).path for key in changed})
+    sizes = [sum(file.size for file in pin.files) if pin else 0 for pin in (old, new)]
+    return Moved(variant, old.revision if old else None, new.revision, size, tuple(paths), sizes[0], sizes[1])
+
+
+def _without_headers(pin: Pin) -> dict[str, Any]:
+    return {key: value for key, value in pin.about.items() if key != headers.KEY}
+
+
+def _identity(file: Artifact) -> str:
+    """Return what a file goes on being when its bytes change: its path; a layer of an Ollama model is its bytes."""
+    return file.digest if file.media_type else file.path
 
 
 def _bytes_of(file: Artifact | None) -> tuple[int, Digest] | None:
@@ -246,8 +266,13 @@ def _held(request: Request, pin: Pin | None) -> Request:
 
 
 def _pins_another(request: Request, pin: Pin) -> bool:
-    pinned = request.revision if request.revision and _HEX.fullmatch(request.revision) else ""
-    return not (pin.revision or "").startswith(pinned)
+    """Whether the manifest pins by hand what never moves, and not what is locked."""
+    if request.revision is None:
+        return False
+    if sources.scheme_of(request.source) == "ollama":
+        digest = request.revision.lower().replace("-", ":", 1).removeprefix("sha256:")
+        return (pin.revision or "") != f"sha256:{digest}"
+    return _HEX.fullmatch(request.revision) is not None and not (pin.revision or "").startswith(request.revision)
 
 
 def _resolve_all(
@@ -326,9 +351,15 @@ def _problem(request: Request, error: ReconcilerError | ValueError) -> Problem:
 
 
 def _trusting(asked: Iterable[Request], world: World) -> World:
+    return world.trusting(_host(each.source) for each in asked if each.insecure)
+
+
+def _host(source: str) -> str:
+    """Return the host that a source names, '' where it names none."""
+    from reconciler.sources.ollama import host_of
     from reconciler.sources.urls import origin
 
-    return world.trusting(origin(each.source)[1] for each in asked if each.insecure and "://" in each.source)
+    return host_of(source) if sources.scheme_of(source) == "ollama" else origin(source)[1] if "://" in source else ""
 
 
 def _sorted(values: Mapping[str, T]) -> dict[str, T]:

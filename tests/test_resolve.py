@@ -353,7 +353,8 @@ def test_check_tells_what_moved_and_how_much_it_is(hub, load):
     assert resolve.check(loaded, lock, a_world(hub)) == ()
     new = hub.update("acme/a", {"model-Q2_K.gguf": b"new" * 500, "extra.json": b"12345"}, delete=["config.json"])
     moved = resolve.check(loaded, lock, a_world(hub))
-    assert moved == (resolve.Moved("a", old, new, 1505, ("config.json", "extra.json", "model-Q2_K.gguf")),)
+    sizes = (len(b"Q2_K" + b"Q4_K_M") * 500 + 2, (len(b"new") + len(b"Q4_K_M")) * 500 + 5)
+    assert moved == (resolve.Moved("a", old, new, 1505, ("config.json", "extra.json", "model-Q2_K.gguf"), *sizes),)
 
 
 def test_check_of_what_stands_still_costs_one_request_a_repository(hub, load):
@@ -377,7 +378,7 @@ def test_check_does_not_pass_when_upstream_could_not_be_asked(hub, load):
 def test_what_the_lock_lacks_has_moved(hub, load):
     new = hub.add("acme/a", {"a.gguf": b"abc"})
     loaded = load('a: { source: "hf:acme/a" }')
-    assert resolve.check(loaded, None, a_world(hub)) == (resolve.Moved("a", None, new, 3, ("a.gguf",)),)
+    assert resolve.check(loaded, None, a_world(hub)) == (resolve.Moved("a", None, new, 3, ("a.gguf",), 0, 3),)
 
 
 def test_no_problem_warning_or_lock_holds_the_token(hub, load):

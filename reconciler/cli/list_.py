@@ -114,12 +114,12 @@ def _size(held: Held) -> int:
 
 
 def _row(held: Held) -> tuple[object, ...]:
-    from reconciler.inert import human_bytes
+    from reconciler.inert import human_bytes, short_revision
 
     said, pin = held.record.attributes, held.record.pin
     return (
         f"{held.record.address.variant}@{held.location}", said.format, said.quant, human_bytes(_size(held)),
-        len(held.record.files), pin.revision[:7] if pin.revision else None,
+        len(held.record.files), short_revision(pin.revision) if pin.revision else None,
         ", ".join(f"{role}:{position}" for role, position in said.roles), pin.source,
     )  # fmt: skip
 

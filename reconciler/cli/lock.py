@@ -76,8 +76,6 @@ def _split(manifest: str | None, names: list[str], upgrade: bool) -> tuple[str |
 
 def _check(loaded: Loaded, lock: Any, world: World, json: bool) -> int:
     from reconciler import resolve
-    from reconciler.inert import human_bytes
-    from reconciler.render.lines import name
 
     moved = resolve.check(loaded, lock, world)
     if json:
@@ -85,19 +83,28 @@ def _check(loaded: Loaded, lock: Any, world: World, json: bool) -> int:
     elif not moved:
         session.say(["The lock is what upstream has."])
     else:
-        session.say(
-            f"{name(entry.variant)}: {_short(entry.from_revision)} -> {_short(entry.to_revision)}, "
-            f"{len(entry.files)} changed {'file' if len(entry.files) == 1 else 'files'} ({human_bytes(entry.bytes)})"
-            for entry in moved
-        )
+        session.say(map(_told, moved))
         session.say(["", "`reconciler lock --upgrade [NAME]...` moves to it."])
     return 2 if moved else 0
+
+
+def _told(entry: Moved) -> str:
+    from reconciler.inert import human_bytes, short_revision
+    from reconciler.render.lines import name
+
+    way = f"{short_revision(entry.from_revision)} -> {short_revision(entry.to_revision)}"
+    if entry.from_revision and (entry.to_revision or "").startswith("sha256:"):
+        sizes = f"{human_bytes(entry.size_before)} -> {human_bytes(entry.size_after)}"
+        return f"{name(entry.variant)}: the tag moved, {way}, {human_bytes(entry.bytes)} new ({sizes})"
+    files = f"{len(entry.files)} changed {'file' if len(entry.files) == 1 else 'files'}"
+    return f"{name(entry.variant)}: {way}, {files} ({human_bytes(entry.bytes)})"
 
 
 def _moved(entry: Moved) -> Mapping[str, Any]:
     return {
         "variant": entry.variant, "from": entry.from_revision, "to": entry.to_revision,
         "bytes": entry.bytes, "files": list(entry.files),
+        "size_before": entry.size_before, "size_after": entry.size_after,
     }  # fmt: skip
 
 
@@ -117,17 +124,13 @@ def _tell(path: Path, old: Mapping[str, Pin], resolution: Resolution, gone: Sequ
 def _lines(
     old: Mapping[str, Pin], resolution: Resolution, changed: Iterable[str], gone: Iterable[str]
 ) -> Iterable[str]:
-    from reconciler.inert import human_bytes
+    from reconciler.inert import human_bytes, short_revision
     from reconciler.render.lines import name
 
     for variant in changed:
         pin = resolution.resolved[variant]
         size = human_bytes(sum(file.size for file in pin.files))
-        before = f"{_short(old[variant].revision)} -> " if variant in old else ""
-        yield f"{'~' if variant in old else '+'} {name(variant)}  {before}{_short(pin.revision)}  {size}"
+        before = f"{short_revision(old[variant].revision)} -> " if variant in old else ""
+        yield f"{'~' if variant in old else '+'} {name(variant)}  {before}{short_revision(pin.revision)}  {size}"
     for variant in gone:
         yield f"- {name(variant)}  not declared any more"
-
-
-def _short(revision: str | None) -> str:
-    return revision[:7] if revision else "-"

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from reconciler.inert import human_bytes, inert
+from reconciler.inert import human_bytes, inert, short_revision
 from reconciler.plan import Action, Facts, FileRow, Step
 
 SYMBOLS: Mapping[Action, str] = {
@@ -224,7 +224,7 @@ def _source(step: Step) -> str:
     if after is None or not after.source:
         return ""
     if after.revision and step.before is None and after.revision not in after.source:
-        return f"{after.source.partition('@')[0] if '@' in after.source else after.source}@{after.revision[:7]}"
+        return f"{after.source.partition('@')[0]}@{short_revision(after.revision)}"
     return after.source
 
 

@@ -23,10 +23,12 @@ __all__ = [
     "scheme_of", "source_of",
 ]  # fmt: skip
 
-SOURCES: Mapping[str, str] = {"hf": "huggingface", "https": "https", "http": "https", "file": "file"}
+SOURCES: Mapping[str, str] = {
+    "hf": "huggingface", "https": "https", "http": "https", "file": "file", "ollama": "ollama",
+}  # fmt: skip
 """Scheme -> module of this package."""
 
-LATER = ("ollama", "civitai", "urn")
+LATER = ("civitai", "urn")
 """Schemes that have their meaning already and cannot be fetched by this version."""
 
 
@@ -34,8 +36,9 @@ class Request(NamedTuple):
     """What the manifest asks of one variant's source. `where` is `file:line:column` of its declaration.
 
     `files` and `exclude` are globs; no `files` means all. `revision` and `sha256` are the pin by hand: a commit, tag
-    or branch, and a digest (of the one file, or by path, 64 hex). `support` is the source that lends missing config
-    and tokenizer files; `support_revision` keeps it at a commit that is locked already.
+    or branch (of an Ollama model the digest of its manifest), and a digest (of the one file, or by path, 64 hex).
+    `support` is the source that lends missing config and tokenizer files; `support_revision` keeps it at a commit that
+    is locked already. `headers` asks for what GGUF files say of themselves, from which a store makes small files.
     """
 
     variant: str
@@ -48,6 +51,7 @@ class Request(NamedTuple):
     sha256: str | Mapping[str, str] | None = None
     insecure: bool = False
     support_revision: str | None = None
+    headers: bool = False
 
 
 class Source(Protocol):
@@ -111,7 +115,12 @@ def resolve(request: Request, world: World) -> Pin:
     from reconciler.sources.support import lend
 
     pin = source_of(request.source).resolve(request, world)
-    return lend(pin, request, world)
+    pin = lend(pin, request, world)
+    if request.headers:
+        from reconciler.sources.headers import with_headers
+
+        return with_headers(pin, world)
+    return pin
 
 
 def locate(source: str, revision: str | None, artifact: Artifact, world: World) -> Located:
@@ -137,4 +146,4 @@ def access(pin: Pin, world: World) -> str | None:
 
 
 def _known() -> str:
-    return "hf:owner/repo[@revision], https://… and file:/…"
+    return "hf:owner/repo[@revision], ollama:model[:tag], https://… and file:/…"
