@@ -63,8 +63,8 @@ def _host_and_port(authority: str, where: str) -> tuple[str, int]:
         raise InputError("expected an address without user and password", where=where, hint=_HINT)
     host, port = authority, ""
     if authority.startswith("["):
-        host, _, port = authority[1:].partition("]")
-        if port and not port.startswith(":"):
+        host, end, port = authority[1:].partition("]")
+        if not end or (port and not port.startswith(":")):
             raise InputError(f"not an address: {_shown(authority)}", where=where, hint=_HINT)
         port = port[1:]
     elif authority.count(":") == 1:

@@ -255,12 +255,7 @@ class Api:
         return OllamaError(f"asked {asked}, it answers what no Ollama does", where=self.url, hint=_STRANGE, status=200)
 
     def _unreachable(self, asked: str, error: Exception, *, broken: bool = False) -> OllamaError:
-        from reconciler.secrets import redact
-
-        reason = getattr(error, "reason", None) or error
-        text = str(reason).rpartition(">: ")[2] or type(reason).__name__
-        text = re.sub(r"^(?:Failed to establish a new connection: )?(?:\[Errno -?\d+\] )?", "", text)
-        cause = inert(redact(text))[:200]
+        cause = _cause(error)
         told = f"asked {asked}, the answer broke off: {cause}" if broken else f"no answer: {cause}"
         return OllamaError(told, where=self.url, hint="" if broken else _START)
 
@@ -318,6 +313,24 @@ def _said(body: bytes) -> str:
         return ""
     said = value.get("error") if isinstance(value, dict) else None
     return inert(said[:500]) if isinstance(said, str) else ""
+
+
+def _cause(error: Exception) -> str:
+    """Return what went wrong on the wire, without the objects that urllib3 names first."""
+    import urllib3
+
+    from reconciler.secrets import redact
+
+    if isinstance(error, urllib3.exceptions.NameResolutionError):
+        return "the host name is not known"
+    refused = isinstance(
+        error, urllib3.exceptions.NewConnectionError
+    )  # counted among the timeouts, for old times' sake
+    if isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError)) and not refused:
+        return "nothing came in time"
+    reason = str(getattr(error, "reason", None) or error)
+    text = re.split(r"\[Errno -?\d+\] |>: |\): ", reason)[-1] or type(error).__name__
+    return inert(redact(text))[:200]
 
 
 def _hint(said: str) -> str:
