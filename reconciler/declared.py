@@ -23,6 +23,11 @@ from pydantic import (
 from reconciler import globs, sources
 from reconciler.inert import inert
 from reconciler.paths import check_component, check_relative, check_root
+from reconciler.ui.companions import Companion
+from reconciler.ui.declaring import SCHEMA as IMAGES_SCHEMA
+from reconciler.ui.declaring import Preview, Subfolder, Template, of_images_only
+from reconciler.ui.kinds import UIS, Kind
+from reconciler.ui.previews import Rating
 
 MAX_NAME = 128
 """Characters in the name of a variant, location or role."""
@@ -206,18 +211,36 @@ class Location(_Declared):
             "if": {"properties": {"store": {"const": "ollama"}}, "required": ["store"]},
             "then": {"properties": {"root": False}},
             "else": {"required": ["root"], "properties": {"url": False, "models": False}},
+            **IMAGES_SCHEMA,
         }
     )
 
-    store: Literal["huggingface", "lmstudio", "flat", "hf-cache", "ollama", "comfyui"]
+    store: Literal[
+        "huggingface", "lmstudio", "flat", "hf-cache", "ollama", "comfyui", "a1111", "forge", "sdnext"
+    ]  # fmt: skip
     """How files are arranged: as serving tools expect them (`huggingface`, `lmstudio`), plainly (`flat`), or as in the
-    Hub's own cache (`hf-cache`). `ollama` and `comfyui` may be declared; this version blocks what goes there."""
+    Hub's own cache (`hf-cache`); in an Ollama's store (`ollama`); or in a folder for each kind of image model, as
+    ComfyUI (`comfyui`) and the web UIs `a1111`, `forge` and `sdnext` have them."""
     root: Root | None = Field(default=None, examples=["~/ai-models/weights", "/mnt/d/models"])
     """The directory: absolute, or below `~`. No environment variables, no `..`. Every store but `ollama` has one."""
     url: Text | None = Field(default=None, examples=["http://127.0.0.1:11434"])
     """Of an `ollama` location: where its server listens."""
     models: Root | None = Field(default=None, examples=["/usr/share/ollama/.ollama/models"])
     """Of an `ollama` location: the directory of its store, where that is on this machine."""
+
+    names: Template | None = Field(default=None, examples=["{stem}-mid_{model}-vid_{version}"])
+    """Of a location of image models: how files are named; without it, as upstream names them."""
+    companions: tuple[Companion, ...] = Field(default=(), examples=[["preview", "markdown"]])
+    """Of a location of image models: what lies beside each model."""
+    rating: Rating = "pg"
+    """Of a location of image models: the most that a preview may show, in Civitai's levels."""
+    extra_model_paths: Root | None = Field(default=None, examples=["~/ComfyUI/extra_model_paths.yaml"])
+    """Of a `comfyui` location: the file in which ComfyUI is told of more folders. It is read, never written."""
+
+    @model_validator(mode="after")
+    def _says_what_its_store_has(self) -> Location:
+        of_images_only(self.model_fields_set, self.store, UIS)
+        return self
 
     @model_validator(mode="after")
     def _says_where(self) -> Location:
@@ -284,6 +307,12 @@ class Variant(_Declared):
     """The quantisation it is claimed to have; checked against what is detected."""
     served_as: Text | None = None
     """The name under which a server offers it."""
+    kind: Kind | None = Field(default=None, examples=["lora"])
+    """What an image model is for, where nothing else tells it: it decides the folder."""
+    subfolder: Subfolder | None = Field(default=None, examples=["flux/styles"])
+    """Of an image model: directories below the folder of its kind."""
+    preview: Preview | None = Field(default=None, examples=["none", "https://example.org/picture.png"])
+    """Of an image model: the picture or video beside it, or `none`; without it the first that `rating` allows."""
     support: Source | None = Field(default=None, examples=["hf:Qwen/Qwen2.5-7B-Instruct"])
     """A repository that lends config and tokenizer files which the source lacks."""
     license: Text | None = Field(default=None, examples=["apache-2.0"])
@@ -295,10 +324,10 @@ class Variant(_Declared):
     metadata: Annotated[dict[str, Any], AfterValidator(_check_metadata)] = Field(default_factory=dict)
     """Anything else to keep in the record; handed on as it is."""
 
-    @field_validator("source", "support")
+    @field_validator("source", "support", "preview")
     @classmethod
     def _a_source_we_know(cls, reference: str | None, info: ValidationInfo) -> str | None:
-        if reference is not None:
+        if reference is not None and reference != "none":
             # `insecure` is declared first, so that it is known here.
             sources.check(reference, insecure=info.data.get("insecure", False))
         return reference

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os.path
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from reconciler.manifestfiles import Found, Source, find
 from reconciler.merging import Merged, merge
 from reconciler.mistakes import locs, of_another_kind, sound_part, translate
 from reconciler.state import Digest
+from reconciler.ui import extra_paths
+from reconciler.ui.extra_paths import ExtraPaths
 from reconciler.yamlread import MAX_PROBLEMS, read
 
 __all__ = [
@@ -51,6 +54,8 @@ class Loaded:
     identity: str
     registry: Path
     warnings: tuple[str, ...]
+    extra_paths: Mapping[str, ExtraPaths | Problem]
+    """Location -> what its `extra_model_paths` says, or why nobody can tell."""
     _merged: Merged = field(repr=False, compare=False)
 
     def where(self, *loc: str | int) -> str:
@@ -74,16 +79,18 @@ def of(found: Found) -> Loaded:
     merged = _read(found.sources)
     _refuse_another_kind(merged, found.shown)
     manifest = _validate(merged)
+    extra, texts = _extra_paths(manifest)
     absolute = Path(found.path).absolute()
     return Loaded(
         manifest=manifest,
         path=absolute,
         files=tuple(Path(source.path).absolute() for source in found.sources),
-        digest=_digest(found.sources),
+        digest=_digest([*(source.data for source in found.sources), *texts]),
         name=manifest.name or (absolute.name if found.is_directory else absolute.stem),
         identity=manifest.name or str(absolute),
         registry=_registry(manifest),
-        warnings=(*_hidden(merged), *cautions(manifest, merged.where)),
+        warnings=(*_hidden(merged), *cautions(manifest, merged.where), *_extra_cautions(extra)),
+        extra_paths=extra,
         _merged=merged,
     )
 
@@ -195,6 +202,41 @@ def _hidden(merged: Merged) -> list[str]:
     ]
 
 
-def _digest(sources: tuple[Source, ...]) -> Digest:
+def _digest(texts: Iterable[bytes]) -> Digest:
     # NUL parts the files: no manifest that was read holds one.
-    return Digest("sha256:" + hashlib.sha256(b"\0".join(source.data for source in sources)).hexdigest())
+    return Digest("sha256:" + hashlib.sha256(b"\0".join(texts)).hexdigest())
+
+
+def _extra_paths(manifest: Manifest) -> tuple[dict[str, ExtraPaths | Problem], list[bytes]]:
+    """Read what ComfyUI is told besides; a file that cannot be read stops what goes to its location, and no more."""
+    found: dict[str, ExtraPaths | Problem] = {}
+    texts: list[bytes] = []
+    home = str(Path("~").expanduser())
+    for name, place in manifest.locations.items():
+        if place.extra_model_paths is None:
+            continue
+        file = place.extra_model_paths
+        try:
+            data = _bounded(file)
+            found[name] = extra_paths.parse(data.decode("utf-8-sig"), file, home=home, environ=os.environ)
+            texts.append(data)
+        except ManifestError as error:
+            found[name] = error.problems[0]
+        except UnicodeDecodeError:
+            found[name] = Problem(file, "not UTF-8 text")
+        except OSError as error:
+            found[name] = Problem(file, f"cannot be read: {error.strerror}", "ComfyUI is told of its folders there")
+    return found, texts
+
+
+def _bounded(file: str) -> bytes:
+    with open(file, "rb") as stream:
+        data = stream.read(extra_paths.MAX_BYTES + 1)
+    if len(data) > extra_paths.MAX_BYTES:
+        raise ManifestError(f"larger than {extra_paths.MAX_BYTES >> 20} MiB", where=file)
+    return data
+
+
+def _extra_cautions(found: Mapping[str, ExtraPaths | Problem]) -> list[str]:
+    read = {each.file: each.cautions for each in found.values() if isinstance(each, ExtraPaths)}
+    return [caution for cautions in read.values() for caution in cautions]

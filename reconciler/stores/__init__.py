@@ -17,11 +17,15 @@ HOUSE = ".reconciler"
 
 STORES: Mapping[str, str] = MappingProxyType(
     {
+        "a1111": "reconciler.stores.a1111",
+        "comfyui": "reconciler.stores.comfyui",
         "flat": "reconciler.stores.flat",
+        "forge": "reconciler.stores.forge",
         "hf-cache": "reconciler.stores.hf_cache",
         "huggingface": "reconciler.stores.huggingface",
         "lmstudio": "reconciler.stores.lmstudio",
         "ollama": "reconciler.stores.ollama",
+        "sdnext": "reconciler.stores.sdnext",
     }
 )
 
@@ -54,6 +58,8 @@ def store_of(name: str) -> Store:
 
 if TYPE_CHECKING:
     # The type checker holds every module of the table against the protocol.
-    from reconciler.stores import flat, hf_cache, huggingface, lmstudio, ollama
+    from reconciler.stores import a1111, comfyui, flat, forge, hf_cache, huggingface, lmstudio, ollama, sdnext
 
-    _CHECKED: tuple[Store, ...] = (flat, hf_cache, huggingface, lmstudio, ollama)
+    _CHECKED: tuple[Store, ...] = (
+        a1111, comfyui, flat, forge, hf_cache, huggingface, lmstudio, ollama, sdnext
+    )  # fmt: skip

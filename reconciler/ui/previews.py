@@ -1,0 +1,75 @@
+"""Preview images and videos beside a model: what counts as one, which one is taken. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from reconciler.state import Artifact
+
+Rating = Literal["pg", "pg-13", "r", "x", "xxx"]
+RATINGS: Mapping[Rating, int] = MappingProxyType(
+    {rating: 1 << position for position, rating in enumerate(get_args(Rating))}
+)
+"""Civitai's levels of what a picture shows, as `nsfwLevel` counts them: 1, 2, 4, 8, 16; 0 is not rated yet."""
+
+MAX_BYTES = 32 << 20
+"""Of one preview."""
+HEAD = 32
+"""Bytes from which `media_of` tells what a file is."""
+
+SUFFIXES: Mapping[str, str] = MappingProxyType(
+    {
+        "image/png": ".png", "image/jpeg": ".jpeg", "image/webp": ".webp", "image/gif": ".gif", "image/avif": ".avif",
+        "video/mp4": ".mp4", "video/webm": ".webm",
+    }
+)  # fmt: skip
+"""What a preview may be, and the extension that viewers look for."""
+
+
+def media_of(head: bytes) -> str | None:
+    """Return the media type that the first bytes of a file tell, None for what is no picture or video of ours.
+
+    The name and the header of a server are claims: A1111 and ComfyUI open what lies there. SVG is text that can hold a
+    program, and is none.
+    """
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "image/webp"
+    if head.startswith(b"\x1aE\xdf\xa3"):
+        return "video/webm"
+    if head[4:8] == b"ftyp":
+        return "image/avif" if head[8:12] in (b"avif", b"avis") else "video/mp4"
+    return None
+
+
+def is_preview(artifact: Artifact) -> bool:
+    """Whether an artifact of a pin is a preview: the lock says what medium it is."""
+    return artifact.media_type in SUFFIXES
+
+
+def artifact_path(media: str) -> str:
+    """Return the path of a preview among the files of a pin: `preview.jpeg`."""
+    return f"preview{SUFFIXES[media]}"
+
+
+def is_allowed(level: Any, rating: Rating) -> bool:
+    """Whether a picture of this level may be shown where `rating` is the most; one that nobody rated only at `xxx`."""
+    if not isinstance(level, int) or isinstance(level, bool) or level <= 0:
+        return rating == "xxx"
+    return level < RATINGS[rating] << 1
+
+
+def allowed(previews: Any, rating: Rating) -> Iterable[Mapping[str, Any]]:
+    """Yield the pictures and videos that the rating allows, in upstream's order."""
+    for each in previews if isinstance(previews, list | tuple) else ():
+        if not isinstance(each, Mapping) or not str(each.get("url", "")).startswith(("https://", "http://")):
+            continue
+        if each.get("type", "image") in ("image", "video") and is_allowed(each.get("nsfw_level"), rating):
+            yield each
