@@ -13,6 +13,7 @@ from reconciler.paths import collision_key
 from reconciler.references import parse as parse_reference
 from reconciler.state import Address, Attributes, Desired, Note, Pin, Undecided
 from reconciler.stores import STORES, store_of
+from reconciler.wishes import unseen, wish_of
 
 if TYPE_CHECKING:
     from reconciler.errors import Problem
@@ -52,6 +53,7 @@ def desire(loaded: Loaded, pins: Mapping[str, Pin], problems: Mapping[str, Probl
             undecided.append(outcome)
         else:
             variants.append(outcome)
+            warnings += unseen(outcome, loaded)
     settled, more = settle_destinations(variants)
     return Desires(settled, tuple(undecided), (*warnings, *more))
 
@@ -93,7 +95,7 @@ def _place(
         return Undecided(name, location, f"this version does not manage {store} locations yet", variant.source)
     address = Address(name, location)
     try:
-        layout = store_of(store).layout(pin)
+        layout = store_of(store).layout(pin, wish_of(name, loaded, location))
     except ValueError as error:
         return Undecided(name, location, str(error), variant.source)
     attributes = Attributes(
@@ -229,6 +231,8 @@ def _settle_notes(wanted: Desired, taken: dict[tuple[str, str], str]) -> tuple[t
         said = taken.setdefault((wanted.address.location, note.path), note.text)
         if said == note.text:
             kept.append(note)
+        elif note.path in wanted.layout.optional:
+            dropped.append(f"{wanted.address}: another variant says what {note.path} holds")
         else:
             branch = parse_reference(wanted.pin.source).revision or "main"
             dropped.append(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from reconciler.ui.extra_paths import ExtraPaths, own_models, search
 from reconciler.ui.kinds import DRAWERS, Drawer, Kind, Ui
-
-EMPTY: Mapping[str, str] = {}
 
 
 class Places(NamedTuple):
@@ -19,6 +18,7 @@ class Places(NamedTuple):
     searched: Mapping[str, tuple[str, ...]]
 
 
+@lru_cache(maxsize=512)
 def places(ui: Ui, root: str, extra: ExtraPaths | None = None) -> Places:
     """Return the folders of a web interface at `root` (absolute).
 
