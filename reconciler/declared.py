@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from reconciler import globs, sources
+from reconciler import globs, modelfields, sources
 from reconciler.inert import inert
 from reconciler.paths import check_component, check_relative, check_root
 from reconciler.ui.companions import Companion
@@ -223,10 +223,10 @@ class Location(_Declared):
     ComfyUI (`comfyui`) and the web UIs `a1111`, `forge` and `sdnext` have them."""
     root: Root | None = Field(default=None, examples=["~/ai-models/weights", "/mnt/d/models"])
     """The directory: absolute, or below `~`. No environment variables, no `..`. Every store but `ollama` has one."""
-    url: Text | None = Field(default=None, examples=["http://127.0.0.1:11434"])
-    """Of an `ollama` location: where its server listens."""
+    url: modelfields.Server | None = Field(default=None, examples=["http://127.0.0.1:11434"])
+    """Of an `ollama` location: where its server listens; without it as `OLLAMA_HOST` says, else on this machine."""
     models: Root | None = Field(default=None, examples=["/usr/share/ollama/.ollama/models"])
-    """Of an `ollama` location: the directory of its store, where that is on this machine."""
+    """Of an `ollama` location: the directory of its store, where that is on this machine; without it, it is found."""
 
     names: Template | None = Field(default=None, examples=["{stem}-mid_{model}-vid_{version}"])
     """Of a location of image models: how files are named; without it, as upstream names them."""
@@ -316,7 +316,15 @@ class Variant(_Declared):
     support: Source | None = Field(default=None, examples=["hf:Qwen/Qwen2.5-7B-Instruct"])
     """A repository that lends config and tokenizer files which the source lacks."""
     license: Text | None = Field(default=None, examples=["apache-2.0"])
-    """The licence; recorded."""
+    """The licence; recorded, and told by the Ollama models that are made here."""
+    template: modelfields.Template | None = Field(default=None, examples=["{{ .System }} {{ .Prompt }}"])
+    """Of an Ollama model: how a prompt is put together, in Go's template language."""
+    system: modelfields.LongText | None = Field(default=None, examples=["You answer in one sentence."])
+    """Of an Ollama model: the system text that it has when a request brings none."""
+    parameters: modelfields.Parameters | None = None
+    """Of an Ollama model: what a server is to run it with."""
+    adapters: Patterns = Field(default=(), examples=[["*lora*.gguf"]])
+    """Of an Ollama model made of a GGUF: globs of the source's files that are adapters to it."""
     protect: StrictBool = False
     """Never removed by a plan, even when no longer declared."""
     lock: HandPin | None = None

@@ -10,8 +10,8 @@ from reconciler.inert import inert
 from reconciler.yamlread import Document
 
 SECTIONS = ("locations", "variants", "roles", "policy")
-_AS_NUMBERS = frozenset({"version", "policy", "metadata"})
-"""Below these keys a number is a number; everywhere else a manifest holds text."""
+_AS_NUMBERS = frozenset({"version", "policy", "metadata", "parameters"})
+"""Below these keys a number is a number; everywhere else a manifest holds text. They may be names in a section too."""
 
 _PLACES = frozenset({"root", "registry"})
 
@@ -95,7 +95,7 @@ def _written(value: Any, document: Document, loc: tuple[str | int, ...]) -> Any:
             if inner is None:
                 # `~` is YAML's null; whoever writes `root: ~` means the home directory, and is told about it.
                 value[key] = "~" if key in _PLACES and document.text((*loc, key)) == "~" else None
-            elif type(inner) is not str and key not in _AS_NUMBERS:
+            elif type(inner) is not str and (len(loc) == 1 or key not in _AS_NUMBERS):
                 value[key] = _written(inner, document, (*loc, key))
     elif kind is list:
         for index, inner in enumerate(value):

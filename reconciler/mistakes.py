@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.declared import HandPin, Location, Manifest, Policy, Route, Variant
 from reconciler.errors import Problem
 from reconciler.inert import inert, suggest
+from reconciler.modelfields import Parameters
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 MINIMAL = "a minimal manifest: `version: 1`, `locations: {here: {store: flat, root: ~/models}}`, `variants: {}`"
 
 _SECTIONS: dict[str, type[BaseModel]] = {"locations": Location, "routes": Route, "variants": Variant}
+_PARTS: dict[str, type[BaseModel]] = {"lock": HandPin, "parameters": Parameters}
+"""Keys of a variant that hold a map of known keys."""
 _KINDS = {
     "string_type": ("text", "quote it"),
     "bool_type": ("true or false", ""),
+    "int_type": ("a whole number", ""),
     "dict_type": ("a map", "write `key: value` lines below it"),
     "model_type": ("a map", "write `key: value` lines below it"),
     "list_type": ("a list", "write it as `[…]`"),
@@ -134,7 +138,7 @@ def _model_of(loc: Loc) -> type[BaseModel] | None:
         return Policy
     if len(loc) == 2 and str(loc[0]) in _SECTIONS:
         return _SECTIONS[str(loc[0])]
-    return HandPin if len(loc) == 3 and loc[0] == "variants" and loc[2] == "lock" else None
+    return _PARTS.get(str(loc[2])) if len(loc) == 3 and loc[0] == "variants" else None
 
 
 def _example(loc: Loc) -> str:
