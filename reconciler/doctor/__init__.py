@@ -25,7 +25,7 @@ def examine(
     `clock` returns unix seconds. With `offline` nobody is asked. What is wrong is a check of state `problem`; nothing
     is raised for it.
     """
-    from reconciler.doctor import machine, upstream
+    from reconciler.doctor import machine, ollama, upstream
 
     chosen: list[Settings] = []
     settled = list(guarded("settings", lambda: _settings(environ, chosen)))
@@ -33,9 +33,10 @@ def examine(
     yield from settled
     yield from upstream.examine(environ, chosen[0] if chosen else None, offline=offline, clock=clock)
     if manifest is None and not _is_manifest_here():
+        yield from guarded("ollama", lambda: ollama.examine_default(environ))
         yield Check("manifest", "ok", "there is none here; only the machine was looked at")
         return
-    yield from _examine_manifest(manifest)
+    yield from _examine_manifest(manifest, environ, offline=offline)
 
 
 def _settings(environ: Mapping[str, str], chosen: list[Settings]) -> Iterator[Check]:
@@ -52,7 +53,7 @@ def _is_manifest_here() -> bool:
     return Path(DEFAULT_DIRECTORY).is_dir() or os.path.lexists(DEFAULT_FILE)
 
 
-def _examine_manifest(manifest: str | None) -> Iterator[Check]:
+def _examine_manifest(manifest: str | None, environ: Mapping[str, str], *, offline: bool) -> Iterator[Check]:
     from reconciler.validate import validate
 
     found = validate(manifest)
@@ -70,12 +71,13 @@ def _examine_manifest(manifest: str | None) -> Iterator[Check]:
         )
     elif found.is_valid:
         yield Check("lock", "ok", f"{found.lock_path} has all {len(loaded.manifest.variants)} variants")
-    yield from _examine_world(loaded)
+    yield from _examine_world(loaded, environ, offline=offline)
 
 
-def _examine_world(loaded: Loaded) -> Iterator[Check]:
-    from reconciler.doctor import books, places
+def _examine_world(loaded: Loaded, environ: Mapping[str, str], *, offline: bool) -> Iterator[Check]:
+    from reconciler.doctor import books, ollama, places
 
     registry, checks = books.examine(loaded)
     yield from checks
     yield from guarded("locations", lambda: places.examine(loaded, registry))
+    yield from guarded("ollama", lambda: ollama.examine(loaded, environ, offline=offline))

@@ -67,10 +67,11 @@ def _leftovers(name: str, place: ObservedLocation) -> Iterator[Check]:
     if place.trash:
         size = human_bytes(sum(each.size for each in place.trash))
         yield Check(name, "ok", f"{counted(len(place.trash), 'file')} in its trash ({size}; `reconciler gc` frees it)")
-    for warning in place.warnings[:_GROUPED]:
+    warnings = place.warnings if place.store != "ollama" else ()  # told one by one, with what helps, elsewhere
+    for warning in warnings[:_GROUPED]:
         yield Check(name, "warning", warning)
-    if len(place.warnings) > _GROUPED:
-        yield Check(name, "warning", f"and {len(place.warnings) - _GROUPED} more like these")
+    if len(warnings) > _GROUPED:
+        yield Check(name, "warning", f"and {len(warnings) - _GROUPED} more like these")
 
 
 def unwritable(path: str) -> str:

@@ -178,6 +178,17 @@ def bytes_on_disk(directory: Path) -> tuple[int, int]:
     return unique, apparent
 
 
+def blob_files(directory: Path) -> dict[str, ObservedFile]:
+    """Return the regular files among the blobs, by their path below `directory`, as an observer sees them."""
+    found: dict[str, ObservedFile] = {}
+    for entry in _entries(f"{directory}/blobs"):
+        facts = _facts(entry)
+        if facts is not None and stat.S_ISREG(facts.st_mode):
+            path = f"blobs/{entry.name}"
+            found[path] = ObservedFile(path, facts.st_size, facts.st_mtime_ns, facts.st_ino, facts.st_dev)
+    return found
+
+
 def remove_command(path: str) -> str:
     """Return the command that removes a file by hand, as a shell takes it, whatever bytes the name holds."""
     if path.isprintable():
