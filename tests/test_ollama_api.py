@@ -5,90 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from ollama_http_kit import Answer, Stub, error
 
 from reconciler.errors import InputError, OllamaError, SourceError
 from reconciler.ollama.api import Api, Listed, Progress, blob_directory, is_loopback, url_of
 from reconciler.state import Digest
 
 DIGEST = Digest("sha256:" + "6d" * 32)
-
-
-class Answer(NamedTuple):
-    status: int = 200
-    body: bytes | list[bytes] = b""
-    """A list is sent in chunks, each as it is; an empty one hangs up."""
-    headers: Mapping[str, str] = {}
-
-
-class Asked(NamedTuple):
-    method: str
-    path: str
-    body: bytes
-    headers: dict[str, str]
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-class Stub:
-    """A server that gives the answers that it was told, whatever is asked."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self.answers = list(answers)
-        self.asked: list[Asked] = []
-        stub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def _answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                stub.asked.append(Asked(self.command, self.path, body, dict(self.headers.items())))
-                answer = stub.answers.pop(0)
-                self.send_response(answer.status)
-                for name, value in answer.headers.items():
-                    self.send_header(name, value)
-                if isinstance(answer.body, bytes):
-                    self.send_header("Content-Length", str(len(answer.body)))
-                    self.end_headers()
-                    self.wfile.write(answer.body)
-                    return
-                self.send_header("Transfer-Encoding", "chunked")
-                self.end_headers()
-                for chunk in answer.body:
-                    if not chunk:  # hang up in the middle
-                        self.close_connection = True
-                        return
-                    self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
-                self.wfile.write(b"0\r\n\r\n")
-
-            do_GET = do_POST = do_HEAD = do_DELETE = _answer
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    def __enter__(self) -> Stub:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 @contextmanager
@@ -99,10 +28,6 @@ def serving(*answers: Answer) -> Iterator[tuple[Api, Stub]]:
 
 def lines(*values: dict[str, Any]) -> list[bytes]:
     return [json.dumps(value).encode() + b"\n" for value in values]
-
-
-def error(text: str, status: int) -> Answer:
-    return Answer(status, json.dumps({"error": text}).encode())
 
 
 def of(problem: pytest.ExceptionInfo[OllamaError]) -> str:
