@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from reconciler.errors import Problem
 from reconciler.globs import matches_text
 from reconciler.inert import confusable, inert, skeleton, suggest
+from reconciler.ui.crosscheck import of_images
 from reconciler.yamlread import MAX_PROBLEMS
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def cross_check(
         yield from _nowhere(manifest, names, where)
     yield from _touching(where, roots, registry)
     yield from _twins(manifest, where)
+    yield from of_images(manifest, where)
 
 
 def cautions(manifest: Manifest, where: Where) -> Iterator[str]:
@@ -144,7 +146,8 @@ def _twins(manifest: Manifest, where: Where) -> Iterator[Problem]:
         place = variant.location or only
         routed = None if place else (variant.backend, variant.format, variant.quant)
         revision = variant.lock.revision if variant.lock else None
-        key = (variant.source, frozenset(variant.files), frozenset(variant.exclude), revision, place, routed)
+        key = (variant.source, frozenset(variant.files), frozenset(variant.exclude), revision, place, routed,
+               variant.kind, variant.subfolder)  # fmt: skip
         other = first.setdefault(key, name)
         if other != name:
             summary = f"`{name}` is the same build in the same place as `{other}` at {where('variants', other)}"
