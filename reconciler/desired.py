@@ -13,7 +13,7 @@ from reconciler.paths import collision_key
 from reconciler.references import parse as parse_reference
 from reconciler.state import Address, Attributes, Desired, Note, Pin, Undecided
 from reconciler.stores import STORES, store_of
-from reconciler.wishes import unseen, wish_of
+from reconciler.wishes import cautions_of, misplaced, unseen, wish_of
 
 if TYPE_CHECKING:
     from reconciler.errors import Problem
@@ -53,7 +53,7 @@ def desire(loaded: Loaded, pins: Mapping[str, Pin], problems: Mapping[str, Probl
             undecided.append(outcome)
         else:
             variants.append(outcome)
-            warnings += unseen(outcome, loaded)
+            warnings += (*unseen(outcome, loaded), *cautions_of(outcome, loaded))
     settled, more = settle_destinations(variants)
     return Desires(settled, tuple(undecided), (*warnings, *more))
 
@@ -85,7 +85,7 @@ def _place(
     name: str, variant: Variant, pin: Pin, loaded: Loaded, roles: tuple[tuple[str, int], ...]
 ) -> Desired | Undecided:
     manifest = loaded.manifest
-    told, quant_told = told_by_names(pin.source, [artifact.path for artifact in pin.files])
+    told, quant_told = _told(pin)
     location = variant.location or route(manifest, variant, variant.format or told, variant.quant or quant_told)
     if location is None:
         why = "no location is given and no route matches (add `location:` or a route)"
@@ -95,9 +95,12 @@ def _place(
         return Undecided(name, location, f"this version does not manage {store} locations yet", variant.source)
     address = Address(name, location)
     try:
-        layout = store_of(store).layout(pin, wish_of(name, loaded, location))
+        wish = wish_of(name, loaded, location)
+        layout = store_of(store).layout(pin, wish)
     except ValueError as error:
         return Undecided(name, location, str(error), variant.source)
+    if astray := misplaced(wish.modelfile, store):
+        return Undecided(name, location, astray, variant.source)
     attributes = Attributes(
         backend=variant.backend,
         format=variant.format,
@@ -107,10 +110,18 @@ def _place(
         protect=variant.protect,
         roles=roles,
         metadata=variant.metadata,
+        modelfile=wish.modelfile,
     )
     blocked = _pickles(pin, manifest.policy.pickle) or _claims(variant, told, quant_told)
     where = loaded.where("variants", name)
     return Desired(address, pin, layout, attributes, where, told, quant_told, blocked)
+
+
+def _told(pin: Pin) -> tuple[str | None, str | None]:
+    """Return the (format, quantisation) that names tell; in a registry of Ollama, layers have types and no names."""
+    format_, quant = told_by_names(pin.source, [artifact.path for artifact in pin.files])
+    layers = {artifact.media_type.rpartition(".")[2] for artifact in pin.files if artifact.media_type}
+    return format_ or ("safetensors" if "tensor" in layers else "gguf" if "model" in layers else None), quant
 
 
 def route(manifest: Manifest, variant: Variant, format_: str | None, quant: str | None) -> str | None:
@@ -169,11 +180,13 @@ def settle_destinations(variants: Iterable[Desired]) -> tuple[tuple[Desired, ...
 
 
 class _Claim(NamedTuple):
-    """What a variant wants at a path: a digest, or the target of a link."""
+    """What a variant wants at a path: a digest, the target of a link, or the text of its home."""
 
     path: str
     what: str
     address: Address
+    is_name: bool = False
+    """Whether the path is made of the name under which it is served."""
 
 
 def _clashes(variants: Sequence[Desired]) -> dict[Address, str]:
@@ -182,9 +195,8 @@ def _clashes(variants: Sequence[Desired]) -> dict[Address, str]:
     clashes: dict[Address, str] = {}
     for wanted in variants:
         location = wanted.address.location
-        for path, what in _claims_of(wanted):
-            mine = _Claim(path, what, wanted.address)
-            other = taken.setdefault((location, _key(path)), mine)
+        for mine in _claims_of(wanted):
+            other = taken.setdefault((location, _key(mine.path)), mine)
             if other[:2] != mine[:2]:
                 _note_clash(clashes, mine, other)
     for (location, key), mine in taken.items():
@@ -196,9 +208,14 @@ def _clashes(variants: Sequence[Desired]) -> dict[Address, str]:
     return clashes
 
 
-def _claims_of(wanted: Desired) -> Iterator[tuple[str, str]]:
-    yield from ((path, artifact.digest) for path, artifact in wanted.layout.files)
-    yield from wanted.layout.links
+def _claims_of(wanted: Desired) -> Iterator[_Claim]:
+    """Yield files and links, and the note that is a variant's home: an Ollama manifest."""
+    address = wanted.address
+    yield from (_Claim(path, artifact.digest, address) for path, artifact in wanted.layout.files)
+    yield from (_Claim(path, target, address) for path, target in wanted.layout.links)
+    for note in wanted.layout.notes:
+        if note.path == wanted.layout.home:
+            yield _Claim(note.path, note.text, address, is_name=True)
 
 
 def _key(path: str) -> str:
@@ -218,9 +235,10 @@ def _clash(mine: _Claim, other: _Claim) -> str:
         paths += ", one file on some file systems"
     if mine.address == other.address:
         return f"two files of one variant at one destination: {paths} (leave one out with `exclude`)"
+    way_out = "`served_as`" if mine.is_name else "location"
     return (
         f"two variants at one destination: {other.address} wants other bytes at {paths} "
-        "(give one of them another location)"
+        f"(give one of them another {way_out})"
     )
 
 
@@ -229,7 +247,7 @@ def _settle_notes(wanted: Desired, taken: dict[tuple[str, str], str]) -> tuple[t
     dropped: list[str] = []
     for note in wanted.layout.notes:
         said = taken.setdefault((wanted.address.location, note.path), note.text)
-        if said == note.text:
+        if said == note.text or note.path == wanted.layout.home:  # two homes at one path are blocked
             kept.append(note)
         elif note.path in wanted.layout.optional:
             dropped.append(f"{wanted.address}: another variant says what {note.path} holds")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from reconciler.state import Desired, Wish
 from reconciler.ui.extra_paths import ExtraPaths
@@ -12,7 +12,7 @@ from reconciler.ui.places import Places, places
 from reconciler.ui.visible import hidden_because, is_weights
 
 if TYPE_CHECKING:
-    from reconciler.manifest import Loaded
+    from reconciler.manifest import Loaded, Variant
 
 
 def wish_of(name: str, loaded: Loaded, location: str) -> Wish:
@@ -26,11 +26,43 @@ def wish_of(name: str, loaded: Loaded, location: str) -> Wish:
         variant=name,
         served_as=variant.served_as,
         license=variant.license,
+        modelfile=modelfile_of(variant),
         kind=variant.kind,
         subfolder=variant.subfolder or "",
         names=place.names or "",
         companions=tuple(each for each in place.companions if each != "preview" or variant.preview != "none"),
         folders=found.placed if found else {},
+    )
+
+
+def modelfile_of(variant: Variant) -> dict[str, Any]:
+    """Return what the manifest says of a variant as a Modelfile would, in JSON values; empty when it says nothing."""
+    said = {
+        "template": variant.template,
+        "system": variant.system,
+        "parameters": variant.parameters.said() if variant.parameters else None,
+        "adapters": list(variant.adapters),
+    }
+    return {key: value for key, value in said.items() if value}
+
+
+def misplaced(modelfile: Iterable[str], store: str) -> str | None:
+    """Say which keys mean nothing where a variant goes; None when all mean something."""
+    keys = [f"`{key}`" for key in modelfile] if store != "ollama" else []
+    if not keys:
+        return None
+    return f"{', '.join(keys)}: of Ollama models only, and it goes to a {store} location (leave out, or set `location`)"
+
+
+def cautions_of(wanted: Desired, loaded: Loaded) -> Iterator[str]:
+    """Say what people should know of an Ollama model that is made of files from elsewhere."""
+    address = wanted.address
+    if loaded.manifest.locations[address.location].store != "ollama":
+        return
+    from reconciler.ollama.compose import cautions
+
+    yield from (
+        f"{address}: {each}" for each in cautions(wanted.pin, wish_of(address.variant, loaded, address.location))
     )
 
 
