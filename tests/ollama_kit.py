@@ -1,0 +1,141 @@
+"""What tests of Ollama share: a registry, a server that pulls from it, models to put into both, and plain calls."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+
+from reconciler.hub.ggufs import gguf
+from reconciler.hub.ollama_registry import Registry
+from reconciler.hub.ollama_server import OllamaServer
+
+TEMPLATE = b"{{ .System }} {{ .Prompt }}"
+LICENSE = b"MIT License\n\nCopyright (c) Acme\n"
+PARAMS = b'{"stop":["</s>"],"temperature":0.1}'
+
+
+class Answer(NamedTuple):
+    """What a call came to; `lines` are those of a stream."""
+
+    status: int
+    text: str
+
+    @property
+    def value(self) -> Any:
+        return json.loads(self.text)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.text.splitlines() if line.strip()]
+
+    @property
+    def error(self) -> str:
+        """The error, wherever it stands; '' when there is none."""
+        return str(self.lines[-1].get("error", "")) if self.text.strip() else ""
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with Registry.start() as running:
+        yield running
+
+
+@pytest.fixture
+def ollama(tmp_path: Path, registry: Registry) -> Iterator[OllamaServer]:
+    """A server over `tmp_path/models`, whose registry.ollama.ai and hf.co are the registry on loopback."""
+    with serve(tmp_path / "models", registry) as running:
+        yield running
+
+
+def serve(models: Path, registry: Registry, **options: Any) -> OllamaServer:
+    """Return a server of a directory that listens already."""
+    stand_ins = {"registry.ollama.ai": registry.url, "hf.co": registry.url}
+    return OllamaServer.start(models, **{"registries": stand_ins, **options})
+
+
+def ask(url: str, method: str, path: str, body: object = None) -> Answer:
+    """Call a server; a dict goes as JSON, bytes as they are."""
+    parts = urlsplit(url)
+    sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    connection = http.client.HTTPConnection(parts.netloc, timeout=30)
+    try:
+        connection.request(method, parts.path + path, sent)
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.read().decode())
+    finally:
+        connection.close()
+
+
+def pull(url: str, model: str, **more: Any) -> Answer:
+    return ask(url, "POST", "/api/pull", {"model": model, **more})
+
+
+def listed(url: str) -> dict[str, dict[str, Any]]:
+    """The models that a server lists, by name."""
+    return {entry["name"]: entry for entry in ask(url, "GET", "/api/tags").value["models"]}
+
+
+def publish(
+    registry: Registry,
+    model: str = "tiny",
+    tag: str = "latest",
+    *,
+    namespace: str = "library",
+    quant: str = "Q4_K_M",
+    seed: int = 0,
+    size: int | None = None,
+    **layers: bytes,
+) -> bytes:
+    """Publish a small model of real format; `layers` are further ones by kind. Returns its manifest."""
+    weights = gguf(quant, name=model, seed=seed, size=size)
+    kinds = layers or {"template": TEMPLATE, "license": LICENSE, "params": PARAMS}
+    return registry.add(namespace, model, tag, [("model", weights), *kinds.items()])
+
+
+def install(models: Path, name: str, layers: Mapping[str, bytes], config: bytes = b"{}") -> bytes:
+    """Write a model into a store by hand: `host/namespace/model/tag` and blobs. Returns its manifest."""
+    entries = []
+    for kind, data in layers.items():
+        entries.append({"mediaType": f"application/vnd.ollama.image.{kind}", **_stored(models, data)})
+    value = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+        "config": {"mediaType": "application/vnd.docker.container.image.v1+json", **_stored(models, config)},
+        "layers": entries,
+    }
+    data = json.dumps(value, separators=(",", ":")).encode()
+    path = models / "manifests" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return data
+
+
+def blob(models: Path, data: bytes | str) -> Path:
+    """Where a store keeps a blob, given its bytes or its digest."""
+    digest = data if isinstance(data, str) else f"sha256:{hashlib.sha256(data).hexdigest()}"
+    return models / "blobs" / digest.replace(":", "-")
+
+
+def digests(manifest: bytes) -> list[str]:
+    """The digests that a manifest names, the config last."""
+    value = json.loads(manifest)
+    return [layer["digest"] for layer in [*(value["layers"] or []), value["config"]]]
+
+
+def tree(models: Path) -> set[str]:
+    """Every file of a store, relative to it."""
+    return {path.relative_to(models).as_posix() for path in models.rglob("*") if not path.is_dir()}
+
+
+def _stored(models: Path, data: bytes) -> dict[str, Any]:
+    path = blob(models, data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return {"digest": f"sha256:{hashlib.sha256(data).hexdigest()}", "size": len(data)}
