@@ -28,7 +28,8 @@ WORLDLY = {
 """Rooms of ours that do."""
 
 PURE = (
-    "air", "content", "decide", "desired", "diff", "facts", "globs", "inert", "leaving", "naming", "plan", "planjson",
+    "air", "content", "links", *(f"catalog.{path.stem}" for path in sorted((HOUSE / "catalog").glob("[a-z]*.py"))),
+    "catalog", "decide", "desired", "diff", "facts", "globs", "inert", "leaving", "naming", "plan", "planjson",
     "planread", "receipt", "references", "reuse", "safety", "selecting", "stale", "state", "world", "apply.order",
     "detect.rules", *(f"stores.{path.stem}" for path in sorted((HOUSE / "stores").glob("*.py"))),
     *(f"render.{path.stem}" for path in sorted((HOUSE / "render").glob("*.py"))),
