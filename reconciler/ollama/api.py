@@ -248,7 +248,7 @@ class Api:
     def _refused(self, asked: str, status: int, body: bytes) -> OllamaError:
         said = _said(body)
         told = f"asked {asked}, it says {said}" if said else f"asked {asked}, it refuses"
-        hint = _STRANGE if not said and status not in (404, 500) else _hint(said)
+        hint = _hint(said) if said else _STRANGE
         return OllamaError(f"{told} ({status})" if status != 200 else told, where=self.url, hint=hint, status=status)
 
     def _strange(self, asked: str) -> OllamaError:
