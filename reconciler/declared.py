@@ -340,6 +340,16 @@ class Variant(_Declared):
             sources.check(reference, insecure=info.data.get("insecure", False))
         return reference
 
+    @model_validator(mode="after")
+    def _a_model_of_ollama_is_whole(self) -> Variant:
+        if sources.scheme_of(self.source) == "ollama":
+            for key in ("files", "exclude", "support"):
+                if getattr(self, key):
+                    raise ValueError(
+                        f"`{key}` does not go with an `ollama:` source: a model is taken whole (remove it)"
+                    )
+        return self
+
 
 class Policy(_Declared):
     """Limits on what a plan may do."""

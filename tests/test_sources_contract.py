@@ -11,11 +11,18 @@ from sources_kit import a_world, ask
 
 from reconciler import sources
 from reconciler.errors import SourceError
+from reconciler.hub.ollama_registry import Registry
 from reconciler.hub.server import Hub
 from reconciler.state import parse_digest
 
 WEIGHTS = b"GGUF" + b"w" * 3000
-BADLY_SHAPED = {"hf": "hf:only-a-name", "https": "https://host/", "http": "http://host/", "file": "file:relative"}
+BADLY_SHAPED = {
+    "hf": "hf:only-a-name",
+    "https": "https://host/",
+    "http": "http://host/",
+    "file": "file:relative",
+    "ollama": "ollama:../x",
+}
 
 
 @pytest.fixture
@@ -25,14 +32,22 @@ def hub():
         yield running
 
 
+@pytest.fixture
+def registry():
+    with Registry.start() as running:
+        running.add("acme", "tiny", "v1", [("model", WEIGHTS)], config=b"{}")
+        yield running
+
+
 @pytest.fixture(params=sorted(set(sources.SOURCES.values())))
-def asked(request, hub, world):
-    """A request to each source for the same one file."""
+def asked(request, hub, registry, world):
+    """A request to each source for the same one file; a model of Ollama has a config besides."""
     (world / "model.gguf").write_bytes(WEIGHTS)
     references = {
         "huggingface": "hf:acme/tiny",
         "https": hub.serve("model.gguf", WEIGHTS),
         "file": f"file:{world}/model.gguf",
+        "ollama": f"ollama:{registry.host}/acme/tiny:v1",
     }
     return ask(references[request.param], insecure=True)
 
@@ -51,7 +66,8 @@ def test_what_is_resolved_is_whole_and_can_be_located(asked, hub):
     world = a_world(hub).trusting(["127.0.0.1"])
     pin = sources.resolve(asked, world)
     assert pin.source == asked.source
-    assert [(file.path, file.size) for file in pin.files] == [("model.gguf", len(WEIGHTS))]
+    assert pin.files[0].path in ("model.gguf", "1.model")
+    assert [file.size for file in pin.files if file.path != "config"] == [len(WEIGHTS)]
     assert parse_digest(pin.files[0].digest)
     assert sources.access(pin, world) is None
     found = sources.locate(pin.source, pin.revision, pin.files[0], world)
@@ -85,7 +101,9 @@ def test_a_bad_shape_is_a_value_error_for_check_and_a_source_error_for_the_rest(
     assert hub.requests == []
 
 
-@pytest.mark.parametrize("reference", ["hf:owner/repo", "hf:owner/repo@refs/pr/1", "https://host/a.gguf", "file:/a/b"])
+@pytest.mark.parametrize(
+    "reference", ["hf:owner/repo", "hf:owner/repo@refs/pr/1", "https://host/a.gguf", "file:/a/b", "ollama:llama3.2:3b"]
+)
 def test_good_shapes_are_taken(reference):
     sources.check(reference)
 
@@ -112,7 +130,7 @@ def test_other_references_are_refused_with_what_was_meant(reference, says):
 
 
 @pytest.mark.parametrize(
-    "reference", ["ollama:llama3.2", "civitai:1@2", "urn:air:sdxl:lora:civitai:1327644@1498986"]
+    "reference", ["civitai:1@2", "urn:air:sdxl:lora:civitai:1327644@1498986"]
 )  # fmt: skip
 def test_references_of_later_versions_have_the_right_shape_and_cannot_be_fetched(reference):
     sources.check(reference)
@@ -123,7 +141,7 @@ def test_references_of_later_versions_have_the_right_shape_and_cannot_be_fetched
 def test_the_table_is_light_to_import():
     code = (
         "import sys, reconciler.sources, reconciler.lockfile, reconciler.resolve as r;"
-        "reconciler.sources.check('hf:a/b'); reconciler.sources.check('https://a/b.gguf');"
+        "reconciler.sources.check('hf:a/b'); reconciler.sources.check('ollama:a:b'); reconciler.sources.check('https://a/b.gguf');"
         "heavy = {'huggingface_hub', 'urllib3', 'pydantic', 'rich', 'deepdiff', 'httpx2', 'ruamel'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
