@@ -273,7 +273,8 @@ class HandPin(_Declared):
     """A pin by hand: what must never be anything else."""
 
     revision: Text | None = Field(default=None, examples=["fdcc0a4c3e2d5a3c1e9a5e3c8b0b3c6d7e8f9a0b"])
-    """The exact commit, tag or version; text, even where it looks like a number."""
+    """The exact commit, tag or version, of an Ollama model the digest of its manifest; text, even where it looks like a
+    number."""
     sha256: Digests | None = None
     """The digest of the only file, or a map from path to digest: 64 hexadecimal digits each."""
 
@@ -292,7 +293,8 @@ class Variant(_Declared):
     source: Source = Field(
         examples=["hf:Qwen/Qwen2.5-VL-7B-Instruct-AWQ", "hf:owner/repo@branch", "https://…/file.gguf"]
     )
-    """Where the bytes come from: `hf:owner/repo[@revision]`, `https://…` or `file:…`."""
+    """Where the bytes come from: `hf:owner/repo[@revision]`, `ollama:[host/][namespace/]model[:tag]`, `https://…` or
+    `file:…`."""
     files: Patterns = Field(default=(), examples=[["*Q4_K_M.gguf"]])
     """Globs of the files to take; without it, all. A pattern without `/` means the base name in any directory."""
     exclude: Patterns = Field(default=(), examples=[["*.bin", "original/**"]])
