@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from reconciler.errors import Problem
 from reconciler.globs import matches_text
 from reconciler.inert import confusable, inert, skeleton, suggest
+from reconciler.ollama.crosscheck import of_ollama
 from reconciler.ui.crosscheck import of_images
 from reconciler.yamlread import MAX_PROBLEMS
 
@@ -39,8 +40,10 @@ def cross_check(
     yield from _unknown_names(manifest, names, where)
     if names.all_routes:
         yield from _nowhere(manifest, names, where)
-    yield from _touching(where, roots, registry)
+    yield from _touching(manifest, where, roots, registry)
     yield from _twins(manifest, where)
+    whole = names.all_routes and names.locations == manifest.locations.keys()
+    yield from of_ollama(manifest, where, whole=whole)
     yield from of_images(manifest, where)
 
 
@@ -111,23 +114,27 @@ def _conditions(rule: Route) -> tuple[str | None, str | None, str | None, str | 
     return rule.format, rule.backend, rule.quant, rule.source
 
 
-def _touching(where: Where, roots: Mapping[str, str], registry: str) -> Iterator[Problem]:
+def _touching(manifest: Manifest, where: Where, roots: Mapping[str, str], registry: str) -> Iterator[Problem]:
     """Yield locations that are, or lie in, another location or the registry."""
+
+    def at(name: str) -> str:
+        return where("locations", name, "models" if manifest.locations[name].store == "ollama" else "root")
+
     owners: dict[str, str] = {}
     for name, root in roots.items():
         other = owners.setdefault(root, name)
         if other != name:
             summary = f"`{name}` and `{other}` are one directory, {inert(root)}"
-            yield Problem(where("locations", name, "root"), summary, f"see {where('locations', other, 'root')}")
+            yield Problem(at(name), summary, f"see {at(other)}")
     for name, root in roots.items():
         outer = next((owners[above] for above in _above(root) if above in owners), None)
         if outer is not None:
             summary = f"the root of `{name}` lies inside the one of `{outer}`, {inert(roots[outer])}"
-            yield Problem(where("locations", name, "root"), summary, f"see {where('locations', outer, 'root')}")
+            yield Problem(at(name), summary, f"see {at(outer)}")
         if root == registry or registry in _above(root) or root in _above(registry):
             relation = "is" if root == registry else "lies inside" if registry in _above(root) else "holds"
             yield Problem(
-                where("locations", name, "root"), f"the root of `{name}` {relation} the registry, {inert(registry)}",
+                at(name), f"the root of `{name}` {relation} the registry, {inert(registry)}",
                 "keep the registry apart from weights",
             )  # fmt: skip
 
@@ -142,8 +149,11 @@ def _twins(manifest: Manifest, where: Where) -> Iterator[Problem]:
     """Yield variants that are the same build in the same place."""
     first: dict[object, str] = {}
     only = next(iter(manifest.locations)) if len(manifest.locations) == 1 else None
+    served = {name for name, place in manifest.locations.items() if place.store == "ollama"}
     for name, variant in manifest.variants.items():
         place = variant.location or only
+        if place in served:
+            continue  # one model may be served under several names; that they differ is seen to elsewhere
         routed = None if place else (variant.backend, variant.format, variant.quant)
         revision = variant.lock.revision if variant.lock else None
         key = (variant.source, frozenset(variant.files), frozenset(variant.exclude), revision, place, routed,

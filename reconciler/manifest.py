@@ -167,7 +167,8 @@ def _validate(merged: Merged) -> Manifest:
 
 def _cross_check(manifest: Manifest, merged: Merged, *, all_routes: bool = True) -> list[Problem]:
     names = Names(frozenset(_keys(merged.value, "locations")), frozenset(_keys(merged.value, "variants")), all_routes)
-    roots = {name: os.path.realpath(place.root) for name, place in manifest.locations.items() if place.root}
+    places = {name: place.root or place.models for name, place in manifest.locations.items()}
+    roots = {name: os.path.realpath(root) for name, root in places.items() if root}
     return list(cross_check(manifest, names, merged.where, roots, os.path.realpath(_registry(manifest))))
 
 
