@@ -106,6 +106,8 @@ def _from_files(store: Store, named: Mapping[str, str], *, adapters: bool) -> Ge
         try:
             with opened(path) as data:
                 gguf = read_gguf(data)
+                if int(gguf.keys.get("split.count", 0)) > 1:
+                    raise Refused(400, "split files are not something that this server can merge")
                 copied = is_copied(gguf) and not adapters
                 output = rewritten(data, gguf) if copied else b""
         except OSError as problem:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
+from weakref import WeakSet
 
 from reconciler.hub import ollama_files as files
 from reconciler.hub import ollama_show as show
@@ -77,6 +78,7 @@ class OllamaServer(Service):
         """What it logged at its starts."""
         self._entries: dict[str, dict[str, Any]] = {}
         self._pulling = threading.Lock()
+        self._halts: WeakSet[Halt] = WeakSet()
 
     @classmethod
     def start(cls, models: Path, **options: Any) -> Self:
@@ -92,6 +94,12 @@ class OllamaServer(Service):
     def log(self) -> list[Request]:
         """What was asked and answered."""
         return self.requests
+
+    def close(self) -> None:
+        """Stop listening, and end what is being pulled or made."""
+        for halt in list(self._halts):
+            halt.call()
+        super().close()
 
     def restart(self) -> None:
         """Stop, and start again at the same place, pruning as a start does."""
@@ -118,38 +126,35 @@ class OllamaServer(Service):
         return Store(self.models, self.readonly, self.uid)
 
     def _open(self) -> None:
-        files.prepare(self._store)
-        if not self.noprune and (why := files.prune(self._store, time.time())):
+        if not self.readonly:
+            files.prepare(self._store)
+        if not (self.noprune or self.readonly) and (why := files.prune(self._store, time.time())):
             self.warnings.append(why)
         self.url = self._listen("hub") + self.prefix
 
     def _route(self, call: Call, path: str) -> Response:
-        method = "GET" if call.method == "HEAD" and path in ("/", "/api/version", "/api/tags") else call.method
         if path.startswith("/api/blobs/"):
             return self._blob(call, path.removeprefix("/api/blobs/"))
-        plain: dict[tuple[str, str], Callable[[], Response]] = {
-            ("GET", "/"): lambda: Response(200, _TEXT, Blob(b"Ollama is running")),
-            ("GET", "/api/version"): lambda: answer({"version": self.version}),
-            ("GET", "/api/status"): lambda: answer({"cloud": {"disabled": True, "source": "env"}}),
-            ("GET", "/api/ps"): lambda: answer({"models": []}),
-            ("GET", "/api/tags"): self._tags,
-        }
-        verbs: dict[tuple[str, str], Callable[[Body], Response]] = {
-            ("POST", "/api/show"): self._show,
-            ("POST", "/api/pull"): self._pull,
-            ("POST", "/api/copy"): self._copy,
-            ("DELETE", "/api/delete"): self._delete,
-            ("POST", "/api/create"): self._create,
-        }
-        if (method, path) in plain:
-            return plain[method, path]()
-        if (method, path) in verbs:
-            return verbs[method, path](_body(call))
-        if path in {known for _, known in plain} | {known for _, known in verbs}:
-            return Response(405, _TEXT, Blob(b"405 method not allowed"))
-        return Response(404, _TEXT, Blob(b"404 page not found"))
+        verbs = _ROUTES.get(path, {})
+        verb = verbs.get(call.method) or (verbs.get("GET") if call.method == "HEAD" else None)
+        if verb is not None:
+            return verb(self, call)
+        status, text = (405, b"405 method not allowed") if verbs else (404, b"404 page not found")
+        return Response(status, _TEXT, Blob(text))
 
-    def _tags(self) -> Response:
+    def _running(self, call: Call) -> Response:
+        return Response(200, _TEXT, Blob(b"Ollama is running"))
+
+    def _version(self, call: Call) -> Response:
+        return answer({"version": self.version})
+
+    def _status(self, call: Call) -> Response:
+        return answer({"cloud": {"disabled": True, "source": "env"}})
+
+    def _loaded(self, call: Call) -> Response:
+        return answer({"models": []})
+
+    def _tags(self, call: Call) -> Response:
         rows = []
         for name, found in files.manifests(self._store).items():
             try:
@@ -157,15 +162,15 @@ class OllamaServer(Service):
                 entry = self._entries.get(found.digest) or show.listed(self._store, found)
             except (Bad, FileNotFoundError):
                 continue
-            self._entries[found.digest] = entry
-            remote = {key: entry[key] for key in ("remote_model", "remote_host") if key in entry}
-            rest = {key: value for key, value in entry.items() if key not in remote}
-            when = {"modified_at": show.rfc3339(found.modified_ns)}
-            rows.append((found.modified_ns, {"name": name.short, "model": name.short, **remote, **when, **rest}))
+            if "capabilities" in entry:
+                self._entries[found.digest] = entry
+            named = {"name": name.short, "model": name.short}
+            rows.append((found.modified_ns, {**named, **entry, "modified_at": show.rfc3339(found.modified_ns)}))
         rows.sort(key=lambda row: -(row[0] // 10**9))
         return answer({"models": [entry for _, entry in rows]})
 
-    def _show(self, body: Body) -> Response:
+    def _show(self, call: Call) -> Response:
+        body = _body(call)
         text = _named(body)
         if not text:
             raise Refused(400, "model is required")
@@ -183,15 +188,17 @@ class OllamaServer(Service):
         except FileNotFoundError:
             raise Refused(404, f"model '{name.short}' not found") from None
 
-    def _pull(self, body: Body) -> Response:
+    def _pull(self, call: Call) -> Response:
+        body = _body(call)
         given = parse(_named(body))
         if not given.is_valid:
             raise Refused(400, "invalid model name")
-        name, halt = self._existing(without_source(given)), Halt()
+        name, halt = self._existing(without_source(given)), self._halt()
         steps = pull(self._store, name, self._upstream, halt, insecure=bool(body.get("insecure")))
         return told(steps, halt, stream=body.get("stream") is not False)
 
-    def _copy(self, body: Body) -> Response:
+    def _copy(self, call: Call) -> Response:
+        body = _body(call)
         names = []
         for key in ("source", "destination"):
             given = parse(str(body.get(key, "")))
@@ -207,7 +214,8 @@ class OllamaServer(Service):
             files.write(self._store, destination, data)
         return Response(200)
 
-    def _delete(self, body: Body) -> Response:
+    def _delete(self, call: Call) -> Response:
+        body = _body(call)
         text = _named(body)
         given = parse(text)
         if not given.is_valid:
@@ -223,13 +231,12 @@ class OllamaServer(Service):
             raise
         return Response(200)
 
-    def _create(self, body: Body) -> Response:
+    def _create(self, call: Call) -> Response:
+        body = _body(call)
         given = parse(_named(body))
         if not given.is_valid:
             raise Refused(400, "invalid model name")
-        name, halt = self._existing(given), Halt()
-        if body.get("stream") is False and not any(body.get(key) for key in ("from", "files")):
-            raise Refused(400, "neither 'from' or 'files' was specified")
+        name, halt = self._existing(given), self._halt()
         steps = create(
             self._store, name, body, lambda base: pull(self._store, base, self._upstream, halt, insecure=False)
         )
@@ -252,6 +259,11 @@ class OllamaServer(Service):
         files.put(self._store, call.body)
         return Response(201)
 
+    def _halt(self) -> Halt:
+        halt = Halt()
+        self._halts.add(halt)
+        return halt
+
     @property
     def _upstream(self) -> Upstream:
         return Upstream({host.lower(): url for host, url in self.registries.items()}, self._pulling)
@@ -261,6 +273,20 @@ class OllamaServer(Service):
             return files.existing(self._store, name)
         except Bad as problem:
             raise Refused(400, str(problem)) from None
+
+
+_ROUTES: Mapping[str, Mapping[str, Callable[[OllamaServer, Call], Response]]] = {
+    "/": {"GET": OllamaServer._running},
+    "/api/version": {"GET": OllamaServer._version},
+    "/api/status": {"GET": OllamaServer._status},
+    "/api/ps": {"GET": OllamaServer._loaded},
+    "/api/tags": {"GET": OllamaServer._tags},
+    "/api/show": {"POST": OllamaServer._show},
+    "/api/pull": {"POST": OllamaServer._pull},
+    "/api/copy": {"POST": OllamaServer._copy},
+    "/api/delete": {"DELETE": OllamaServer._delete},
+    "/api/create": {"POST": OllamaServer._create},
+}
 
 
 def _body(call: Call) -> Body:

@@ -107,7 +107,7 @@ def model_of(store: Store, found: Found) -> Model:
 
 
 def listed(store: Store, found: Found) -> dict[str, Any]:
-    """Return what the list tells of a model, all but its name and the time; raise Bad when its config is not there."""
+    """Return what the list tells of a model, all but its name; raise FileNotFoundError without its config, and Bad."""
     model = model_of(store, found)
     config = model.config
     remote = {key: config[key] for key in ("remote_model", "remote_host") if config.get(key)}
@@ -116,7 +116,8 @@ def listed(store: Store, found: Found) -> dict[str, Any]:
         lengths = {key: model.gguf.own(key) for key in lengths}
     details = {**model.details, **{key: value for key, value in lengths.items() if value}}
     able = {"capabilities": model.capabilities} if model.capabilities else {}
-    return {**remote, "size": found.size, "digest": found.digest, "details": details, **able}
+    times = {"modified_at": rfc3339(found.modified_ns)}
+    return {**remote, **times, "size": found.size, "digest": found.digest, "details": details, **able}
 
 
 def shown(store: Store, name: Name, found: Found, *, verbose: bool) -> dict[str, Any]:
