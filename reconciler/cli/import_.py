@@ -75,14 +75,12 @@ def command(
 def _gathered(subject: str, args: Sequence[str], target: Target, *, offline: bool) -> list[Found | Row]:
     """Let the importer look; what it needs is opened for it."""
     from reconciler.digests import Digests
-    from reconciler.importing import Request, importer_of
-    from reconciler.importing.claims import digests_of
+    from reconciler.importing import importer_of
+    from reconciler.importing.ask import request_of
 
+    world = session.upstream(target.loaded, offline=offline)
     with Digests(session.digest_cache()) as digests:
-        request = Request(
-            tuple(args), os.environ, session.upstream(target.loaded, offline=offline), digests, session.reading(),
-            target.loaded.manifest.policy.pickle if target.loaded else "deny", digests_of(target.lock.pins.values()),
-        )  # fmt: skip
+        request = request_of(target, args, os.environ, world, digests, session.reading())
         gathered = list(importer_of(subject).gather(request))
         for warning in digests.warnings:
             session.tell(f"warning: {warning}")

@@ -9,6 +9,7 @@ from reconciler.detect import told_by_names
 from reconciler.importing.found import Found
 from reconciler.naming import Named
 
+_SERVERS = ("lmstudio", "ollama")
 _LEVELS = 3
 """How much more is told of what would have a name that stands there already: owner, then branch, then location."""
 
@@ -54,13 +55,19 @@ def _named(found: Found) -> Named:
     return Named(
         key,
         naming.family_of(source),
-        backend=str(found.variant.get("backend") or ""),
+        backend=str(found.variant.get("backend") or _server(found)),
         format=str(found.variant.get("format") or told or ""),
         quant=str(found.variant.get("quant") or quant or ""),
         owner=owner,
         branch=references.branch(reference) or (reference.revision or "")[:8],
         location=location,
     )
+
+
+def _server(found: Found) -> str:
+    """Return the server that a location belongs to, which tells one build in two places apart."""
+    store = str(found.location[1].get("store")) if found.location else ""
+    return store if store in _SERVERS else ""
 
 
 def _telling(item: Named, level: int) -> Named:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reconciler import references
@@ -24,6 +24,7 @@ class Claims:
 
     def __init__(self) -> None:
         self._paths: dict[Claim, str] = {}
+        self._files: dict[str, str] = {}
         self._builds: dict[tuple[object, str], list[tuple[str, Request]]] = {}
 
     def add(self, name: str, said: Mapping[str, Any], place: Said | None, pin: Pin | None) -> None:
@@ -31,7 +32,13 @@ class Claims:
         if place is not None and pin is not None:
             for claim in _claims(said, place, pin):
                 self._paths.setdefault(claim, name)
+            if (root := root_of(place)) and place["store"] != "ollama":
+                self._files |= {f"{root}/{path}": name for path, _ in paths_of(said, place["store"], pin)}
         self._builds.setdefault(_key(said, place), []).append((name, request_of(name, said)))
+
+    def files(self) -> dict[str, str]:
+        """Return absolute path, links resolved -> the variant that wants its bytes there."""
+        return dict(self._files)
 
     def holder(self, said: Mapping[str, Any], place: Said | None, pin: Pin | None) -> str | None:
         """Return the variant that is this one already, None for a new one.
@@ -116,14 +123,3 @@ def _source(text: str) -> object:
 
             return names.parse(text.removeprefix("ollama:")).key
     return reference
-
-
-def digests_of(pins: Iterable[Pin]) -> dict[Any, Any]:
-    """Return digest -> (pin, file) for bytes whose origin a lock knows: the Hub's before the others."""
-    found: dict[Any, Any] = {}
-    for pin in sorted(pins, key=lambda each: (not each.source.startswith("hf:"), each.source)):
-        if not pin.source.startswith("file:"):
-            for file in pin.files:
-                if not file.support:
-                    found.setdefault(file.digest, (pin, file))
-    return found

@@ -64,3 +64,7 @@ class Request:
     """The manifest's policy."""
     known: Mapping[Digest, Origin] = field(default_factory=dict)
     """Digest -> where such bytes come from, by the lock that is there."""
+    declared: Mapping[str, str] = field(default_factory=dict)
+    """Absolute path, links resolved -> the variant that wants its bytes there: these need no second look."""
+    arranged: Mapping[str, str] = field(default_factory=dict)
+    """Absolute root, links resolved -> store of the location that the manifest has there."""

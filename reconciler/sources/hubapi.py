@@ -135,6 +135,20 @@ def entries(repo: str, commit: str, world: World) -> list[Entry]:
         return [entry for entry in listed if entry.kind == "file"] + guard.odd
 
 
+def refs(repo: str, world: World) -> tuple[str, ...]:
+    """Return the names of the branches and tags, as the Hub lists them; raise SourceError when it cannot be asked."""
+    with _guarded(repo, world):
+        found = _told(lambda api: api.list_repo_refs(repo), f"hf:{repo}", repo, world)
+    return tuple(ref.name for ref in (*found.branches, *found.tags))
+
+
+def commits(repo: str, revision: str | None, world: World) -> tuple[str, ...]:
+    """Return the commits of a branch (None: the default one), the newest first; raise SourceError."""
+    with _guarded(repo, world):
+        found = _told(lambda api: api.list_repo_commits(repo, revision=revision), f"hf:{repo}", repo, world)
+    return tuple(commit.commit_id for commit in found if isinstance(commit.commit_id, str))
+
+
 def _about(repo: str, revision: str | None, world: World) -> About:
     where = f"hf:{repo}@{revision}" if revision else f"hf:{repo}"
     with _guarded(repo, world):

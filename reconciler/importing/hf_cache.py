@@ -1,0 +1,153 @@
+"""Import the cache of huggingface_hub: every snapshot is a variant, and the names of its blobs are the digests.
+
+Nothing is read but directories, links and the small notes of branches.
+https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reconciler.errors import InputError
+from reconciler.importing.found import Found, Request, Row
+from reconciler.importing.parts import Part, denied, is_gits, lacks, parts, patterns
+from reconciler.inert import few, inert
+from reconciler.references import is_commit
+from reconciler.state import Artifact, Digest, ObservedFile, ObservedLocation, Pin
+
+_SNAPSHOT = re.compile(r"(models--[^/]+)/snapshots/([0-9a-f]{40})/(.+)")
+_REF = re.compile(r"(models--[^/]+)/refs/(.+)")
+_BLOB = re.compile(r"(models--[^/]+)/blobs/([0-9a-f]{64}|[0-9a-f]{40})")
+
+
+@dataclass
+class _Repository:
+    """What the cache holds of one repository."""
+
+    refs: dict[str, str] = field(default_factory=dict)
+    """Branch -> commit."""
+    snapshots: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    """Commit -> path -> name of the blob, '' for a file that is no link."""
+
+
+def gather(request: Request) -> Iterator[Found | Row]:
+    """Yield a variant for each snapshot (and quant) of the cache at `DIR`, or where huggingface_hub has its own."""
+    root = _root(request)
+    from reconciler.observe import observe
+
+    seen = observe("hf_cache", "hf-cache", str(root), expected_id=None)
+    if not seen.readable or not seen.exists:
+        raise InputError(
+            seen.why or "there is no such directory", where=inert(str(root)), hint="name the cache's directory"
+        )
+    yield from _leftovers(seen)
+    place = ("hf_cache", {"store": "hf-cache", "root": str(root)})
+    for folder, repository in sorted(_repositories(seen).items()):
+        for commit, files in sorted(repository.snapshots.items()):
+            yield from _snapshot(folder, commit, files, repository.refs, seen, request, place)
+
+
+def _root(request: Request) -> Path:
+    if len(request.args) > 1:
+        raise InputError(f"unexpected {request.args[1]!r}", hint="`reconciler import hf-cache [DIR]`")
+    environ = request.environ
+    if request.args:
+        return Path(request.args[0]).expanduser().absolute()
+    if chosen := environ.get("HF_HUB_CACHE"):
+        return Path(os.path.expandvars(chosen)).expanduser().absolute()
+    if home := environ.get("HF_HOME"):
+        return Path(home).expanduser().absolute() / "hub"
+    cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser().absolute() / "huggingface" / "hub"
+
+
+def _repositories(seen: ObservedLocation) -> Mapping[str, _Repository]:
+    found: dict[str, _Repository] = defaultdict(_Repository)
+    for path in seen.files:
+        if ref := _REF.fullmatch(path):
+            commit = _note(Path(seen.root) / path)
+            if is_commit(commit):
+                found[ref[1]].refs[ref[2]] = commit
+        elif inside := _SNAPSHOT.fullmatch(path):
+            found[inside[1]].snapshots[inside[2]][inside[3]] = ""
+    for path, target in seen.links.items():
+        if inside := _SNAPSHOT.fullmatch(path):
+            found[inside[1]].snapshots[inside[2]][inside[3]] = target.rpartition("/")[2]
+    return found
+
+
+def _note(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(64).decode("ascii", "replace")
+    except OSError:
+        return ""
+
+
+def _snapshot(
+    folder: str,
+    commit: str,
+    links: Mapping[str, str],
+    refs: Mapping[str, str],
+    seen: ObservedLocation,
+    request: Request,
+    place: tuple[str, Mapping[str, Any]],
+) -> Iterator[Found | Row]:
+    repository = folder.removeprefix("models--").replace("--", "/", 1)
+    where = f"{seen.root}/{folder}/snapshots/{commit}"
+    branches = sorted((name for name, held in refs.items() if held == commit), key=lambda name: (name != "main", name))
+    branch = branches[0] if branches else None
+    source = f"hf:{repository}" + ("" if branch == "main" else f"@{branch or commit}")
+    chosen = parts(path for path in links if not is_gits(path))
+    if not chosen:
+        yield Row("left-out", source, f"no weights in it, only {few(sorted(links))}", where)
+    for part in chosen:
+        if why := lacks(part.files) or denied(part.files, request.pickle) or _damage(part, folder, links, seen):
+            yield Row("left-out", source, why, where)
+            continue
+        files = tuple(_artifact(path, seen.files[f"{folder}/blobs/{links[path]}"]) for path in part.files)
+        wanted = patterns(part, None)
+        said = {"source": source, **({"files": wanted} if wanted else {})}
+        yield Found(said, Pin(source, commit, files), location=place, where=where)
+
+
+def _damage(part: Part, folder: str, links: Mapping[str, str], seen: ObservedLocation) -> str:
+    """Return why the files of a part are not all there as this store keeps them; '' when they are."""
+    loose = [path for path in part.files if not links[path]]
+    if loose:
+        return f"{few(loose)} lies in the snapshot itself, not behind a link to a blob"
+    blobs = {path: f"{folder}/blobs/{links[path]}" for path in part.files}
+    shared = [path for path, blob in blobs.items() if blob in seen.links]
+    if shared:
+        return (
+            f"{few(shared)} lies in the store that all repositories share, behind a second link; "
+            "with HF_HUB_DISABLE_SHARED_BLOBS=1 it is kept in the repository's own"
+        )
+    missing = [path for path, blob in blobs.items() if blob not in seen.files or not _BLOB.fullmatch(blob)]
+    return f"incomplete: {few(missing)} missing; `hf download` goes on with it" if missing else ""
+
+
+def _artifact(path: str, blob: ObservedFile) -> Artifact:
+    name = blob.path.rpartition("/")[2]
+    digest = Digest(f"sha256:{name}" if len(name) == 64 else f"git-sha1:{name}")
+    return Artifact(path, blob.size, digest)
+
+
+def _leftovers(seen: ObservedLocation) -> Iterable[Row]:
+    """Yield what no snapshot names: half downloads, blobs that lost their snapshot, data sets and spaces."""
+    for path in seen.files:
+        if path.endswith(".incomplete"):
+            yield Row("left-out", path, "a half download", f"{seen.root}/{path}")
+    used = {f"{path.split('/')[0]}/blobs/{target.rpartition('/')[2]}" for path, target in seen.links.items()}
+    orphans = [path for path in seen.files if _BLOB.fullmatch(path) and path not in used]
+    for path in orphans:
+        yield Row("left-out", path, "no snapshot names this blob; `hf cache prune` removes such", f"{seen.root}/{path}")
+    others = {path.split("/")[0] for path in seen.files if path.startswith(("datasets--", "spaces--"))}
+    for name in sorted(others):
+        yield Row("left-out", name, "no model: data sets and spaces are not managed", f"{seen.root}/{name}")

@@ -1,0 +1,66 @@
+"""Import LM Studio's models: `<publisher>/<model>/<file>` below the directory that its settings name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from reconciler.detect import MalformedHeader, jsonbound
+from reconciler.errors import InputError
+from reconciler.importing import shelves
+from reconciler.importing.found import Found, Request, Row
+from reconciler.importing.looking import hidden, look, several, sort_out
+from reconciler.importing.parts import is_book, is_weight
+
+_LARGEST = 1 << 20  # bytes of its settings
+
+
+def gather(request: Request) -> Iterator[Found | Row]:
+    """Yield a variant for each model and quant below `DIR`, or where LM Studio keeps its models."""
+    root = _root(request)
+    seen = look("lmstudio", "lmstudio", root)
+    yield from hidden(seen)
+    kept, rows = sort_out(root, (file for path, file in seen.files.items() if not is_book(path)))
+    yield from rows
+    rest, known = shelves.without_declared(root, kept, request)
+    yield from known
+    shelved, loose = shelves.shelve(rest)
+    weights = [file.path for file in loose if is_weight(file.path)]
+    yield from several("", weights, "not two directories deep, where LM Studio looks", str(root))
+    yield from shelves.gather(root, shelved, request, name="lmstudio", store="lmstudio")
+
+
+def _root(request: Request) -> Path:
+    """Return the directory of models: the one that is named, the one that LM Studio's settings name, the usual ones."""
+    if len(request.args) > 1:
+        raise InputError(f"unexpected {request.args[1]!r}", hint="`reconciler import lmstudio [DIR]`")
+    if request.args:
+        return Path(request.args[0]).expanduser().absolute()
+    home = Path.home()
+    usual = (_pointed(home) / "models", home / ".cache/lm-studio/models")
+    chosen = _setting(_pointed(home) / "settings.json")
+    for folder in (*([chosen] if chosen else []), *usual):
+        if folder.is_dir():
+            return folder
+    raise InputError(
+        "no directory of LM Studio's models is where it usually is", where=str(usual[0]),
+        hint="name it: `reconciler import lmstudio DIR`",
+    )  # fmt: skip
+
+
+def _pointed(home: Path) -> Path:
+    """Return LM Studio's home: `~/.lmstudio-home-pointer` says where, when it was moved."""
+    try:
+        said = Path(jsonbound.read(home / ".lmstudio-home-pointer", 4096).decode("utf-8", "replace").strip())
+    except (OSError, MalformedHeader):
+        return home / ".lmstudio"
+    return said if said.is_absolute() else home / ".lmstudio"
+
+
+def _setting(path: Path) -> Path | None:
+    try:
+        value = jsonbound.load(path, _LARGEST)
+    except (OSError, MalformedHeader):
+        return None
+    said = value.get("downloadsFolder") if isinstance(value, dict) else None
+    return Path(said) if isinstance(said, str) and said.startswith("/") and "\0" not in said else None

@@ -1,0 +1,103 @@
+"""Look through a directory: what lies there, which bytes they are, and what is no model though it looks like one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from reconciler.detect import check_magic, rules
+from reconciler.detect.malformed import MalformedHeader
+from reconciler.digests import Question
+from reconciler.errors import InputError
+from reconciler.importing.found import Request, Row
+from reconciler.importing.parts import is_weight
+from reconciler.inert import inert
+from reconciler.observe import observe
+from reconciler.state import Algorithm, Digest, ObservedFile, ObservedLocation, identity_key
+
+LARGE = 10 << 20
+"""Bytes: the Hub keeps every file above this in LFS, by sha256 (https://huggingface.co/docs/hub/storage-limits)."""
+
+
+def look(name: str, store: str, root: Path) -> ObservedLocation:
+    """Return what lies below `root`; raise InputError when it is no directory that can be read."""
+    seen = observe(name, store, str(root), expected_id=None)
+    if seen.readable and seen.exists:
+        return seen
+    raise InputError(seen.why or "there is no such directory", where=inert(str(root)), hint="name the directory")
+
+
+def digests_of(
+    root: Path, files: Iterable[ObservedFile], request: Request, *, both: bool = True
+) -> Mapping[str, Mapping[Algorithm, Digest]]:
+    """Return path -> its digests: what is remembered, else read now, on all cores; files that cannot be read are out.
+
+    With `both`, small files get the digest that git has of them, too: the Hub knows them by nothing else.
+    """
+    wanted = list(files)
+    known = request.digests.known(wanted)
+    questions = []
+    for file in wanted:
+        algorithms: tuple[Algorithm, ...] = ("sha256", "git-sha1") if both and file.size <= LARGE else ("sha256",)
+        if not set(algorithms) <= known.get(identity_key(file), {}).keys():
+            questions.append(Question(root / file.path, file, algorithms))
+    answers = request.digests.compute(questions, request.watch)
+    found: dict[str, Mapping[Algorithm, Digest]] = {}
+    for file in wanted:
+        answer = answers.get(root / file.path)
+        if answer is None:
+            found[file.path] = known[identity_key(file)]
+        elif not answer.problem:
+            found[file.path] = answer.digests
+    return found
+
+
+def sort_out(root: Path, files: Iterable[ObservedFile]) -> tuple[list[ObservedFile], list[Row]]:
+    """Return the files that may be of a model, and a row for each that looks like one and is none.
+
+    Those are half downloads, with the file that they belong to, and files whose content is not what their name says: a
+    Git LFS pointer, a web page, nothing at all.
+    """
+    everything = list(files)
+    unfinished = [file for file in everything if rules.is_unfinished(file.path)]
+    rows = [Row("left-out", file.path, "a half download", str(root / file.path)) for file in unfinished]
+    begun = {Path(file.path).with_suffix("").as_posix() for file in unfinished}
+    kept: list[ObservedFile] = []
+    for file in everything:
+        if rules.is_unfinished(file.path):
+            continue
+        why = (
+            "a half download: its `.aria2` lies beside it" if file.path in begun else _impostor(root / file.path, file)
+        )
+        if why:
+            rows.append(Row("left-out", file.path, why, str(root / file.path)))
+        else:
+            kept.append(file)
+    return kept, rows
+
+
+def hidden(seen: ObservedLocation) -> Iterator[Row]:
+    """Yield what could not be looked at, and links, which are never followed."""
+    for path, why in seen.others.items():
+        yield Row("problem", path or seen.root, why, f"{seen.root}/{path}")
+    for path, target in seen.links.items():
+        if is_weight(path):
+            yield Row("left-out", path, f"a link to {target}; import the place that it leads to", f"{seen.root}/{path}")
+
+
+def several(what: str, paths: Sequence[str], why: str, where: str) -> Iterator[Row]:
+    """Yield one row for many small things of one kind."""
+    if paths:
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        yield Row("left-out", f"{what}{paths[0]}{more}", why, where)
+
+
+def _impostor(path: Path, file: ObservedFile) -> str:
+    if not is_weight(file.path):
+        return ""
+    if file.size == 0:
+        return "an empty file: a placeholder"
+    try:
+        return check_magic(path) or ""
+    except (OSError, MalformedHeader) as error:
+        return f"cannot be read: {error}"
