@@ -25,11 +25,12 @@ __all__ = [
 
 SOURCES: Mapping[str, str] = {
     "hf": "huggingface", "https": "https", "http": "https", "file": "file", "ollama": "ollama",
+    "civitai": "civitai", "urn": "airs",
 }  # fmt: skip
 """Scheme -> module of this package."""
 
-LATER = ("civitai", "urn")
-"""Schemes that have their meaning already and cannot be fetched by this version."""
+LATER: tuple[str, ...] = ()
+"""Schemes that have their meaning already and cannot be fetched by this version; none now."""
 
 
 class Request(NamedTuple):
@@ -146,4 +147,4 @@ def access(pin: Pin, world: World) -> str | None:
 
 
 def _known() -> str:
-    return "hf:owner/repo[@revision], ollama:model[:tag], https://… and file:/…"
+    return "hf:owner/repo[@revision], ollama:model[:tag], civitai:model[@version], urn:air:…, https://… and file:/…"
