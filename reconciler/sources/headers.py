@@ -38,10 +38,16 @@ def is_header(path: str) -> bool:
 
 
 def with_headers(pin: Pin, world: World) -> Pin:
-    """Return `pin` with `about["gguf"]`. A file whose header cannot be read is left out with a warning; never fatal."""
-    world = replace(world, small=0)  # `locate` is to say where the bytes are, not whom to ask
+    """Return `pin` with `about["gguf"]`, when it has such files. Never fatal.
+
+    A file whose header cannot be read is left out with a warning; the key is there all the same, so that nobody asks
+    again until the lock is upgraded.
+    """
     files = [file for file in pin.files if is_header(file.path) and not file.support]
-    with ThreadPoolExecutor(max(1, min(4, len(files))), thread_name_prefix="headers") as pool:
+    if not files:
+        return pin
+    world = replace(world, small=0)  # `locate` is to say where the bytes are, not whom to ask
+    with ThreadPoolExecutor(min(4, len(files)), thread_name_prefix="headers") as pool:
         told = pool.map(lambda file: _told(pin, file, world), files)
         facts = {file.path: said for file, said in zip(files, told, strict=True) if said is not None}
     return replace(pin, about={**pin.about, KEY: facts})
