@@ -138,8 +138,6 @@ def test_a_store_that_is_not_there_is_refused_with_those_that_are() -> None:
         ("hf:turboderp/x-exl2@feature/x", "turboderp/x-exl2@feature_x"),
         ("civitai:1327644@1498986+7", "civitai/1327644@1498986+7"),
         ("urn:air:sdxl:lora:civitai:1327644@1498986", "civitai/1327644@1498986"),
-        ("ollama:qwen3", "ollama/qwen3"),
-        ("ollama:127.0.0.1:5000/me/qwen3:8b", "ollama/127.0.0.1_5000--me--qwen3@8b"),
         ("https://example.org/sd/v1/m.gguf", "example.org/sd--v1--m"),
         ("https://example.org:8443/m.gguf", "example.org_8443/m"),
         ("file:/data/m.gguf", "local/m"),
@@ -149,6 +147,16 @@ def test_a_store_that_is_not_there_is_refused_with_those_that_are() -> None:
 @pytest.mark.parametrize("name", ["huggingface", "lmstudio"])
 def test_every_source_has_a_shelf_of_two_levels(name: str, source: str, home: str) -> None:
     assert store_of(name).layout(pin(source, "m.gguf")).home == home
+
+
+@pytest.mark.parametrize("name", sorted(set(STORES) - {"ollama"}))
+def test_a_model_of_an_ollama_registry_is_refused_by_every_store_but_its_own(name: str) -> None:
+    layers = (
+        Artifact("1.model", 10, sha(1), media_type="application/vnd.ollama.image.model"),
+        Artifact("config", 10, sha(2), media_type="application/vnd.docker.container.image.v1+json"),
+    )
+    with pytest.raises(ValueError, match=r"layers and no files|only holds what comes from the Hub|no file that"):
+        store_of(name).layout(Pin("ollama:qwen3:8b", sha(3), layers))
 
 
 def test_a_url_with_a_query_has_a_shelf_of_its_own_that_does_not_tell_the_query() -> None:

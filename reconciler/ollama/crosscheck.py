@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 Where = Callable[..., str]
 """Steps of a key path -> `file:line:column`."""
 
-_NOT_OURS = ("files", "exclude", "support", "adapters")
-"""Keys that choose files; a model of a registry has layers, and is taken whole."""
-
 
 def of_ollama(manifest: Manifest, where: Where, *, whole: bool = True) -> Iterator[Problem]:
     """Yield keys and sources that mean nothing where their variant goes, names that no server takes, and twins.
@@ -29,13 +26,9 @@ def of_ollama(manifest: Manifest, where: Where, *, whole: bool = True) -> Iterat
     yield from _one_server_twice(manifest, where)
     taken: dict[tuple[str, str], str] = {}
     for name, variant in manifest.variants.items():
-        if variant.source.startswith(names.SCHEME):
-            for key in _NOT_OURS:
-                if getattr(variant, key):
-                    yield Problem(
-                        where("variants", name, key), f"`{key}`: an `ollama:` source is taken whole, it has no files",
-                        "leave it out",
-                    )  # fmt: skip
+        if variant.adapters and variant.source.startswith(names.SCHEME):
+            summary = "`adapters` does not go with an `ollama:` source: a model is taken whole"
+            yield Problem(where("variants", name, "adapters"), summary, "remove it")
         location = destination(manifest, variant) if whole else variant.location
         place = manifest.locations.get(location) if location is not None else None
         if location is None or place is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.paths import collision_key
 from reconciler.state import Identity, Layout, Pin, Placement, Wish
-from reconciler.stores.shelf import house, placed, skip
+from reconciler.stores.shelf import house, placed, refuse_layers, skip
 
 __all__ = ["house", "identify", "layout", "skip"]
 
@@ -14,6 +14,7 @@ def layout(pin: Pin, wish: Wish = Wish()) -> Layout:  # noqa: B008  a frozen val
 
     `home` is the file when there is one, else `.`, the root itself.
     """
+    refuse_layers(pin)
     seen: dict[str, str] = {}
     placements: list[Placement] = []
     for file in pin.files:

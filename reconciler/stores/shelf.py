@@ -19,7 +19,6 @@ def shelf(pin: Pin) -> str:
     | source | shelf |
     |---|---|
     | `hf:owner/repo[@branch]` | `owner/repo[@branch]`, `/` of a branch as `_`; none for `main` and for a commit |
-    | `ollama:host/namespace/model:tag` | `ollama/host--namespace--model@tag`; no tag for `latest` |
     | `civitai:model@version+file`, its AIR | `civitai/model@version+file` |
     | `https://host/a/b/file.ext` | `host/a--b--file`, and `+` 8 hex digits of its sha256 where there is a query |
     | `file:/a/b/dir`, `file:/a/b/file.ext` | `local/dir`, `local/file` |
@@ -28,13 +27,11 @@ def shelf(pin: Pin) -> str:
     compares destinations, as it must for two variants of one repository anyway. Raises ValueError for a source or
     name that may not become a path.
     """
+    refuse_layers(pin)
     reference = parse(pin.source)
     match reference.scheme:
         case "hf":
             name = reference.repository + _marked("@", branch(reference).replace("/", "_"))
-        case "ollama":
-            tag = "" if reference.revision in (None, "latest") else reference.revision or ""
-            name = "ollama/" + reference.repository.replace("/", "--").replace(":", "_") + _marked("@", tag)
         case "civitai":
             name = f"civitai/{reference.repository}{_marked('@', reference.revision)}{_marked('+', reference.path)}"
         case "file":
@@ -42,6 +39,15 @@ def shelf(pin: Pin) -> str:
         case _:
             name = _web_name(reference)
     return placed(name)
+
+
+def refuse_layers(pin: Pin) -> None:
+    """Raise ValueError for a model of an Ollama registry: it is layers, and no files that anybody could name."""
+    if pin.source.startswith("ollama:"):
+        raise ValueError(
+            f"{pin.source[:200]} is layers and no files, and only an `ollama` location holds those (give it one; where "
+            "the same GGUF is declared from its own source, the bytes are shared)"
+        )
 
 
 def placed(path: str) -> str:
