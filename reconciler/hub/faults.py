@@ -104,14 +104,17 @@ class Faults:
         with self._lock:
             self._due.clear()
 
-    def commit(self, call: Call, response: Response) -> Effect:
-        """Return what becomes of `response`."""
+    def commit(self, call: Call, response: Response, *, bodies: bool | None = None) -> Effect:
+        """Return what becomes of `response`. `bodies`: only kinds that spoil bodies (True), or only others (False)."""
         with self._lock:
             for fault in self._due:
                 if not fault.matches(call):
                     continue
                 kind = KINDS[fault.kind]
-                if kind.body_only and (call.method != "GET" or response.status not in (200, 206)):
+                if bodies is not None and bodies != kind.body_only:
+                    continue
+                is_body = (call.method == "GET" or response.stream is not None) and response.status in (200, 206)
+                if kind.body_only and not is_body:
                     continue
                 memory = dict(fault.memory) if fault.skip else fault.memory
                 effect = kind.effect(call, response, fault.settings, memory)

@@ -42,6 +42,8 @@ Blobs = Literal["redirect", "location", "plain"]
 class Registry(Service):
     """A running registry: `with Registry.start() as registry:`; what it holds and allows can be changed at any time."""
 
+    fault_origin = "cdn"
+
     def __init__(
         self,
         *,

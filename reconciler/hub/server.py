@@ -15,6 +15,8 @@ __all__ = ["HOST", "Hub", "Request"]
 class Hub(Service, World):
     """A running hub: `with Hub() as hub:`; everything else in it can be changed while it runs."""
 
+    fault_origin = "cdn"
+
     def __init__(
         self,
         *,

@@ -67,6 +67,8 @@ class Service:
 
     body_limit = BODY
     """Bytes of a call's body; who sends more is hung up on."""
+    fault_origin: Literal["hub", "cdn", "any"] = "any"
+    """Whose answers a fault spoils that does not say it."""
 
     def __init__(self, ports: Mapping[Origin, int]) -> None:
         self._ports: dict[Origin, int] = dict(ports)
@@ -134,14 +136,15 @@ class Service:
         *,
         times: int = 1,
         path: str | None = None,
-        origin: Literal["hub", "cdn", "any"] = "cdn",
+        origin: Literal["hub", "cdn", "any"] | None = None,
         **settings: Any,
     ) -> None:
         """Spoil the next `times` matching answers (-1: all); `path` is a part or a glob of the decoded URL path.
 
-        Kinds and their settings stand in the docstring of `reconciler.hub.faults`. Raises ValueError for others.
+        Without an `origin` those of `fault_origin` are meant. Kinds and their settings stand in the docstring of
+        `reconciler.hub.faults`. Raises ValueError for others.
         """
-        self._faults.ask(kind, times, path, origin, **settings)
+        self._faults.ask(kind, times, path, origin or self.fault_origin, **settings)
 
     def clear_faults(self) -> None:
         """Behave again."""

@@ -194,7 +194,11 @@ def send(connection: socket.socket, call: Call, response: Response, gate: Gate, 
         connection.sendall(head)
         return keep
     if response.stream is not None:
-        return _send_stream(connection, head, response.stream, gate, count) and keep
+        try:
+            _send_stream(connection, head, response.stream, delivery, gate, count)
+        except _EndOfConnection:
+            return False
+        return keep
     as_promised = delivery == _AS_PROMISED
     if as_promised and response.end - response.start <= _SMALL:
         body = b"".join(response.blob.blocks(response.start, response.stop))
@@ -227,21 +231,23 @@ def _head(response: Response, *, keep: bool) -> bytes:
 
 
 def _send_stream(
-    connection: socket.socket,
-    head: bytes,
-    stream: Generator[bytes, None, None],
-    gate: Gate,
-    count: Callable[[int], None],
-) -> bool:
+    connection: socket.socket, head: bytes, stream: Stream, delivery: Delivery, gate: Gate, count: Callable[[int], None]
+) -> None:
     """Send what comes as it comes; stop, and close the stream, when nobody listens any more."""
+    since, left = gate.releases, delivery.after
     with closing(stream):
         connection.sendall(head)
         for piece in stream:
             if gate.closing or _has_hung_up(connection):
-                return False
-            _send_data(connection, memoryview(piece), count, chunked=True)
+                raise _EndOfConnection
+            data = memoryview(piece)
+            if left is not None and left <= len(data):
+                _send_data(connection, data[:left], count, chunked=True)
+                _interrupt(connection, delivery, gate, since)
+                data, left = data[left:], None
+            _send_data(connection, data, count, chunked=True)
+            left = None if left is None else left - len(data)
         connection.sendall(b"0\r\n\r\n")
-    return True
 
 
 def _send_file(connection: socket.socket, path: Path, start: int, stop: int, count: Callable[[int], None]) -> None:
