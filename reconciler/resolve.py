@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from reconciler import sources
+from reconciler.desired import route
 from reconciler.errors import LockfileError, OfflineError, Problem, ReconcilerError, SourceError
 from reconciler.globs import matches
 from reconciler.inert import inert, suggest
@@ -16,9 +17,11 @@ from reconciler.lockfile import Lock
 from reconciler.routing import may_reach
 from reconciler.sources import Request, World, headers, selection
 from reconciler.state import Artifact, Digest, Pin
+from reconciler.ui.kinds import ui_of
+from reconciler.ui.previews import is_preview
 
 if TYPE_CHECKING:
-    from reconciler.manifest import Loaded
+    from reconciler.manifest import Loaded, Location, Manifest, Variant
 
 T = TypeVar("T")
 
@@ -57,6 +60,7 @@ def requests(loaded: Loaded) -> tuple[Request, ...]:
         # A model from a registry of Ollama brings what the headers of its files say with it.
         own = sources.scheme_of(variant.source) == "ollama"
         wants_headers = not own and may_reach(loaded.manifest, variant, "ollama", "gguf")
+        place = _place(loaded.manifest, variant)
         found.append(
             Request(
                 name,
@@ -69,9 +73,24 @@ def requests(loaded: Loaded) -> tuple[Request, ...]:
                 pin.sha256 if pin else None,
                 variant.insecure,
                 headers=wants_headers,
+                preview=_preview(variant, place),
+                rating=place.rating if place else "pg",
             )
         )
     return tuple(found)
+
+
+def _preview(variant: Variant, place: Location | None) -> str | None:
+    """Return the address of a variant's preview, '' for the first allowed one of upstream, None for none."""
+    if place is None or ui_of(place.store) is None or variant.preview == "none":
+        return None
+    return variant.preview or ("" if "preview" in place.companions else None)
+
+
+def _place(manifest: Manifest, variant: Variant) -> Location | None:
+    """Return where a variant goes, as far as the manifest alone tells."""
+    location = variant.location or route(manifest, variant, variant.format, variant.quant)
+    return manifest.locations.get(location or "")
 
 
 def trusting(loaded: Loaded, world: World) -> World:
@@ -95,7 +114,9 @@ def mismatch(pin: Pin, request: Request) -> str | None:
         return f"the lock is at {pin.revision}, and the manifest pins {inert(request.revision or '')}"
     if (pin.support.source if pin.support else None) != request.support:
         return "the support repository is another"
-    own = [file for file in pin.files if not file.support]
+    if request.preview and request.preview not in {file.url for file in pin.files if is_preview(file)}:
+        return "the preview is another"
+    own = [file for file in pin.files if not file.support and not is_preview(file)]
     for file in own:
         if not selection.is_selected(file.path, request):
             return f"{inert(file.path)} is locked and not selected any more"
@@ -300,7 +321,7 @@ def _refuse_changed(old: Pin | None, new: Pin, request: Request) -> None:
     """Raise SourceError when a file that is locked at this very source and revision has other bytes now."""
     if old is None or (old.source, old.revision) != (new.source, new.revision):
         return
-    locked = {file.path: file for file in old.files if not file.support}
+    locked = {file.path: file for file in old.files if not file.support and not is_preview(file)}
     for file in new.files:
         was = locked.get(file.path)
         given = selection.hand_digest(file.path, request, len(new.files))

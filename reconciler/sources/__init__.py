@@ -17,6 +17,7 @@ from reconciler.references import parse
 from reconciler.secrets import Secret
 from reconciler.sources.world import World
 from reconciler.state import Artifact, Pin
+from reconciler.ui.previews import is_preview
 
 __all__ = [
     "LATER", "SOURCES", "Located", "Request", "Secret", "Source", "World", "access", "check", "locate", "resolve",
@@ -53,6 +54,9 @@ class Request(NamedTuple):
     insecure: bool = False
     support_revision: str | None = None
     headers: bool = False
+    preview: str | None = None
+    """The picture beside an image model: an address, '' for the first that `rating` allows, None for none."""
+    rating: str = "pg"
 
 
 class Source(Protocol):
@@ -117,6 +121,10 @@ def resolve(request: Request, world: World) -> Pin:
 
     pin = source_of(request.source).resolve(request, world)
     pin = lend(pin, request, world)
+    if request.preview is not None:
+        from reconciler.sources.previews import with_preview
+
+        pin = with_preview(pin, request, world)
     if request.headers:
         from reconciler.sources.headers import with_headers
 
@@ -131,6 +139,10 @@ def locate(source: str, revision: str | None, artifact: Artifact, world: World) 
     Raise a SourceError when they are not there, not ours to have, or not the locked ones any more.
     """
     try:
+        if is_preview(artifact):
+            from reconciler.sources.previews import locate as locate_preview
+
+            return locate_preview(artifact, world)
         return source_of(source).locate(source, revision, artifact, world)
     except ValueError as error:
         raise SourceError(str(error), where=source) from None

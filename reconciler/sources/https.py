@@ -88,6 +88,21 @@ def locate(source: str, revision: str | None, artifact: Artifact, world: World) 
     return Located(answer.url, {}, True, urls.expires(answer.url), size, etag.removeprefix("W/").strip('"'))
 
 
+def read(source: str, world: World, most: int) -> bytes:
+    """Return the whole of a small file, redirects followed; raise SourceError when it has more than `most` bytes."""
+    answer = _find(source, world)
+    too_large = SourceError(f"larger than {human_bytes(most)}", where=redact(source))
+    if (_size(answer) or 0) > most:
+        raise too_large
+    data = bytearray()
+    with _body(answer.url, source, world) as (_, chunks):
+        for chunk in chunks:
+            data += chunk
+            if len(data) > most:
+                raise too_large
+    return bytes(data)
+
+
 def access(pin: Pin, world: World) -> str | None:
     """Say nothing: whether a file on the web may be had is known when it comes."""
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from pydantic import AfterValidator, WithJsonSchema
 
@@ -20,7 +21,9 @@ def _check_subfolder(text: str) -> str:
 
 
 def _check_preview(text: str) -> str:
-    if text == "none" or text.startswith(("https://", "http://", "file:")):
+    if text.startswith("file:/") and not text.startswith("file://"):
+        return "file://" + quote(text.removeprefix("file:"))
+    if text == "none" or text.startswith(("https://", "http://", "file:///")):
         return text
     raise ValueError(f"expected `none`, https://… or file:/…, found `{inert(text)[:80]}`")
 

@@ -49,9 +49,12 @@ def media_of(head: bytes) -> str | None:
     return None
 
 
+_PATHS = frozenset(f"preview{suffix}" for suffix in SUFFIXES.values())
+
+
 def is_preview(artifact: Artifact) -> bool:
-    """Whether an artifact of a pin is a preview: the lock says what medium it is."""
-    return artifact.media_type in SUFFIXES
+    """Whether a file of a pin is the preview: it has this name and an address of its own, whatever the source."""
+    return artifact.path in _PATHS and bool(artifact.url)
 
 
 def artifact_path(media: str) -> str:
