@@ -81,7 +81,6 @@ def test_a_copy_shares_blobs_and_what_it_names_stays_when_the_first_goes(
     users = read_store(ollama.models).users
     api.delete("tiny")
 
-    assert unique <= apparent
     assert all(len(users[f"blobs/{each.replace(':', '-')}"]) == 2 for each in digests(text))
     assert [each.name.short for each in read_store(ollama.models).models] == ["second:latest"]
     assert all(blob(ollama.models, each).exists() for each in digests(text))

@@ -63,7 +63,11 @@ def told(name: str, seen: Seen, now: float) -> Iterator[Check]:
     yield from _directory(name, seen)
     said = {str(each) for each in seen.stored.broken} if seen.stored else set()
     for warning in seen.warnings:
-        if warning not in said and not warning.startswith((seen.why_no_api or "\0", "and ")):
+        if warning.endswith(look.NOT_YOURS):
+            way = "everything goes through the server's API" if seen.api else "nothing can be changed while it is down"
+            hint = "run as the user of the server, or give yours write access to blobs/ and manifests/"
+            yield Check(name, "warning", f"{warning}: {way}", hint)
+        elif warning not in said and not warning.startswith((seen.why_no_api or "\0", "and ")):
             yield Check(name, "warning", warning)
     if seen.stored is not None:
         yield from _bad(name, seen.stored)
@@ -102,10 +106,6 @@ def _directory(name: str, seen: Seen) -> Iterator[Check]:
     yield Check(
         name, "ok", f"{inert(seen.stored.directory)}: {counted(len(seen.stored.models), 'model')}, {size}{whose}"
     )
-    if not seen.writable:
-        way = "everything goes through the server's API" if seen.api else "nothing can be changed while it is down"
-        hint = "run as the user of the server, or give yours write access to blobs/ and manifests/"
-        yield Check(name, "warning", f"{inert(seen.stored.directory)} cannot be written by you: {way}", hint)
 
 
 def _bad(name: str, stored: Stored) -> Iterator[Check]:

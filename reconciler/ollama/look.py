@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _LOUDEST = 20
 """Broken entries that are told; the rest are counted."""
 
+NOT_YOURS = "cannot be written by you"
+"""How the warning about a store that only its server can change ends."""
+
 _LONGER = 5
 """How many times the timeout a list may take: a server that is alive reads the heads of all models for it."""
 
@@ -145,7 +148,7 @@ def _compared(spoken: Spoken, stored: Stored) -> Iterator[str]:
 def _access(directory: str, owner: int | None, *, writable: bool, same_owner: bool) -> Iterator[str]:
     whose = f"{inert(directory)} belongs to {_user(owner)}" if owner is not None else inert(directory)
     if not writable:
-        yield f"{whose}, and cannot be written by you"
+        yield f"{whose}, and {NOT_YOURS}"
     elif not same_owner:
         yield f"{whose}: models that are linked from your files cannot be derived from by `ollama create`"
 
