@@ -153,6 +153,8 @@ class Wish:
     """The location's template of file names; '' for upstream's names."""
     companions: tuple[str, ...] = ()
     """What should lie beside a model: `civitai-info`, `metadata-json`, `markdown`, `preview`."""
+    rating: str = ""
+    """The most that a preview may show; '' where nobody says."""
     folders: Mapping[str, str] = field(default_factory=dict)
     """Kind -> folder below the root, where the location has other folders than its store's usual ones."""
 

@@ -12,7 +12,7 @@ from reconciler.ui.places import Places, places
 from reconciler.ui.visible import hidden_because, is_weights
 
 if TYPE_CHECKING:
-    from reconciler.manifest import Loaded, Variant
+    from reconciler.manifest import Loaded, Location, Variant
 
 
 def wish_of(name: str, loaded: Loaded, location: str) -> Wish:
@@ -30,7 +30,8 @@ def wish_of(name: str, loaded: Loaded, location: str) -> Wish:
         kind=variant.kind,
         subfolder=variant.subfolder or "",
         names=place.names or "",
-        companions=tuple(each for each in place.companions if each != "preview" or variant.preview != "none"),
+        companions=_companions(place, variant),
+        rating=place.rating if found else "",
         folders=found.placed if found else {},
     )
 
@@ -64,6 +65,12 @@ def cautions_of(wanted: Desired, loaded: Loaded) -> Iterator[str]:
     yield from (
         f"{address}: {each}" for each in cautions(wanted.pin, wish_of(address.variant, loaded, address.location))
     )
+
+
+def _companions(place: Location, variant: Variant) -> tuple[str, ...]:
+    others = tuple(each for each in place.companions if each != "preview")
+    wanted = variant.preview is not None or "preview" in place.companions
+    return (*others, "preview") if wanted and variant.preview != "none" else others
 
 
 def places_of(loaded: Loaded, location: str) -> Places | None:

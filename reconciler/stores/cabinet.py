@@ -21,7 +21,7 @@ from reconciler.ui.kinds import (
     kind_of_folder,
     kind_of_name,
 )
-from reconciler.ui.previews import is_preview
+from reconciler.ui.previews import is_preview, may_be_shown
 from reconciler.ui.visible import is_weights
 
 SKIPPED = frozenset(
@@ -46,7 +46,7 @@ def arrange(ui: Ui, pin: Pin, wish: Wish) -> Layout:
     weights = [file for file in pin.files if is_weights(file.path) and not file.support]
     if not weights:
         raise ValueError(f"{pin.source[:200]!r} has no file that {ui} could load; choose another with `files`")
-    previews = [file for file in pin.files if is_preview(file)] if "preview" in wish.companions else []
+    previews = _previews(pin, wish)
     files: list[Placement] = []
     notes: dict[str, Note] = {}
     optional: set[str] = set()
@@ -63,6 +63,13 @@ def arrange(ui: Ui, pin: Pin, wish: Wish) -> Layout:
     files += _configs(pin, files)
     return Layout(_home([each.path for each in files if each.path not in optional]), tuple(files), (),
                   tuple(notes.values()), frozenset({*optional, *notes}))  # fmt: skip
+
+
+def _previews(pin: Pin, wish: Wish) -> list[Artifact]:
+    said = pin.about.get("civitai")
+    told = said.get("previews") if isinstance(said, Mapping) else None
+    wanted = "preview" in wish.companions
+    return [f for f in pin.files if wanted and is_preview(f) and may_be_shown(f, told, wish.rating)]
 
 
 def kind_of_file(pin: Pin, wish: Wish, file: Artifact) -> Kind:

@@ -51,6 +51,8 @@ class Subject(NamedTuple):
     model_id: int
     version_id: int
     type: str
+    file: Mapping[str, Any]
+    """What upstream says of this very file: its number, its type."""
     previews: tuple[Mapping[str, Any], ...]
     preview: str
     """Name of the preview that lies beside it."""
@@ -90,14 +92,24 @@ def subject(pin: Pin, artifact: Artifact, path: str, kind: Kind, preview: str) -
         _texts(facts.get("tags")),
         _text(facts.get("published")),
         _text(facts.get("creator")),
-        _block(facts.get("description")),
+        "\n\n".join(filter(None, (_block(facts.get("version_description")), _block(facts.get("description"))))),
         _text(facts.get("air")),
         int(reference.repository) if ours else 0,
         int(pin.revision or 0) if ours and (pin.revision or "").isdecimal() else 0,
         _text(facts.get("type")),
+        _of_file(facts, artifact),
         tuple(each for each in previews if isinstance(each, Mapping)) if isinstance(previews, list | tuple) else (),
         preview,
     )
+
+
+def _of_file(facts: Mapping[str, Any], artifact: Artifact) -> dict[str, Any]:
+    files = facts.get("files")
+    told = files.get(artifact.path) if isinstance(files, Mapping) else None
+    told = told if isinstance(told, Mapping) else {}
+    metadata = {key: told[key] for key in ("format", "fp", "size") if isinstance(told.get(key), str)}
+    found = {"id": told["id"]} if isinstance(told.get("id"), int) else {}
+    return {**found, "type": _text(told.get("type")) or "Model", **({"metadata": metadata} if metadata else {})}
 
 
 def _info(about: Subject) -> str:
@@ -119,8 +131,8 @@ def _info(about: Subject) -> str:
             "model": {"name": about.title, "type": about.type, "tags": list(about.tags)},
             "files": [
                 {
+                    **about.file,
                     "name": about.artifact.path.rpartition("/")[2],
-                    "type": "Model",
                     "sizeKB": about.artifact.size / 1024,
                     "hashes": _hashes(about.artifact),
                 }

@@ -231,12 +231,12 @@ def kind_of_about(about: Mapping[str, Any], path: str) -> Kind | None:
     if not isinstance(facts, Mapping):
         return None
     files = facts.get("files")
-    for file in files if isinstance(files, list) else ():
-        if isinstance(file, Mapping) and file.get("name") == path and isinstance(file.get("type"), str):
-            if is_weightless(file["type"]):
-                raise ValueError(f"{path!r} is of the type {file['type']!r}, which no loader reads (use `exclude`)")
-            if (found := kind_named(file["type"])) is not None:
-                return found
+    file = files.get(path) if isinstance(files, Mapping) else None
+    told = str(file.get("type") or "") if isinstance(file, Mapping) else ""
+    if is_weightless(told):
+        raise ValueError(f"{path!r} is of the type {told!r}, which no loader reads (use `exclude`)")
+    if (found := kind_named(told)) is not None:
+        return found
     type_ = str(facts.get("type") or "")
     if is_weightless(type_):
         raise ValueError(f"{type_!r} of Civitai is nothing that a loader reads; give `kind` to place it all the same")

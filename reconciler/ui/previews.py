@@ -69,10 +69,21 @@ def is_allowed(level: Any, rating: Rating) -> bool:
     return level < RATINGS[rating] << 1
 
 
+def may_be_shown(artifact: Artifact, previews: Any, rating: str) -> bool:
+    """Whether a locked preview keeps to a rating; one that upstream did not name was chosen by hand, and does."""
+    level = next((each.get("nsfw_level") for each in _told(previews) if each.get("url") == artifact.url), None)
+    known = next((each for each in RATINGS if each == rating), None)
+    return known is None or level is None or is_allowed(level, known)
+
+
+def _told(previews: Any) -> Iterable[Mapping[str, Any]]:
+    return (each for each in previews if isinstance(each, Mapping)) if isinstance(previews, list | tuple) else ()
+
+
 def allowed(previews: Any, rating: Rating) -> Iterable[Mapping[str, Any]]:
     """Yield the pictures and videos that the rating allows, in upstream's order."""
-    for each in previews if isinstance(previews, list | tuple) else ():
-        if not isinstance(each, Mapping) or not str(each.get("url", "")).startswith(("https://", "http://")):
+    for each in _told(previews):
+        if not str(each.get("url", "")).startswith(("https://", "http://")):
             continue
         if each.get("type", "image") in ("image", "video") and is_allowed(each.get("nsfw_level"), rating):
             yield each
