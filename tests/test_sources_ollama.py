@@ -570,3 +570,33 @@ def test_a_moved_tag_is_told_with_digests_and_sizes(registry, load, capsys):
     assert path.with_name("ws.lock.json").read_text() == lock
     assert run(["lock", str(path), "--upgrade"]) == 0
     assert json.loads(path.with_name("ws.lock.json").read_text())["variants"]["tiny"]["revision"] == new
+
+
+def test_an_old_lock_is_applied_after_its_tag_has_moved(registry, world, monkeypatch, capsys):
+    from reconciler.cli import run
+
+    registry.auth = True
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")  # no server listens: the source asks none, the store needs none
+    (world / "models").mkdir()
+    path = world / "ws.yaml"
+    path.write_text(
+        "version: 1\n"
+        f"registry: {world}/registry\n"
+        f"locations:\n  server: {{ store: ollama, url: 'http://127.0.0.1:1', models: {world}/models }}\n"
+        "variants:\n"
+        f"  tiny: {{ source: 'ollama:{registry.host}/acme/tiny:v1', insecure: true, served_as: 'tiny:v1' }}\n"
+    )
+    assert run(["lock", str(path)]) == 0
+    lock = path.with_name("ws.lock.json").read_text()
+    registry.move("acme", "tiny", "v1", [("model", b"another"), ("template", b"other")])
+    registry.reset_log()
+    assert run(["apply", str(path), "--yes"]) == 0, capsys.readouterr().err
+    assert path.with_name("ws.lock.json").read_text() == lock
+    assert not [call for call in registry.log if "/manifests/" in call.path]
+    placed = Path(world / "models/manifests/registry.ollama.ai/library/tiny/v1").read_bytes()
+    assert sha256(placed) == json.loads(lock)["variants"]["tiny"]["revision"]
+    for blob in manifests.read(placed).blobs:
+        assert sha256((world / "models" / manifests.blob_path(blob.digest)).read_bytes()) == blob.digest
+    capsys.readouterr()
+    assert run(["plan", str(path), "--detailed-exitcode"]) == 0
+    assert CANARY not in capsys.readouterr().out

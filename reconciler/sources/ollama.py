@@ -206,7 +206,7 @@ def _remote(model: registry.Model, pin: Pin, world: World) -> dict[str, str]:
         return {}
     try:
         value = json.loads(_small(model, config, world))
-    except (ValueError, RecursionError):
+    except (SourceError, ValueError, RecursionError):  # that it has no weights is known without its config
         return {}
     said = {key: value.get(f"remote_{key}") for key in ("host", "model")} if isinstance(value, dict) else {}
     return {key: text[:500] for key, text in said.items() if isinstance(text, str) and text}
