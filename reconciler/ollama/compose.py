@@ -215,7 +215,7 @@ def _ggufs(pin: Pin, wish: Wish) -> _Ggufs:
     models = [file for file in rest if file not in projectors]
     _refuse_parts([file.path for file in models])
     if not models:
-        raise ValueError(_no_model(pin, projectors))
+        raise ValueError(_no_model(pin, [*projectors, *adapters]))
     if len(models) > 1:
         raise ValueError(f"{len(models)} GGUF models: {_few(models)}; Ollama takes one (choose it with `files`)")
     if headers.get(models[0].path, {}).get("type") == "adapter":
@@ -245,10 +245,10 @@ def _refuse_parts(paths: list[str]) -> None:
             )
 
 
-def _no_model(pin: Pin, projectors: Iterable[Artifact]) -> str:
+def _no_model(pin: Pin, others: Iterable[Artifact]) -> str:
     paths = [file.path for file in pin.files if not file.support]
-    if named := _few(projectors):
-        return f"only a projector: {named}; the model that it belongs to is missing (add it to `files`)"
+    if named := _few(others):
+        return f"only projectors and adapters: {named}; the model is missing (add it to `files`)"
     if any(path.lower().endswith(".safetensors") for path in paths):
         return "safetensors, and Ollama takes GGUF (choose a repository of GGUF files, or an `ollama:` source)"
     return f"no GGUF file among what is locked: {few(list(map(inert, paths))) or 'nothing'} (see `files`)"
