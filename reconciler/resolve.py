@@ -14,6 +14,7 @@ from reconciler.errors import LockfileError, OfflineError, Problem, ReconcilerEr
 from reconciler.globs import matches
 from reconciler.inert import inert, suggest
 from reconciler.lockfile import Lock
+from reconciler.references import parse
 from reconciler.routing import may_reach
 from reconciler.sources import Request, World, headers, selection
 from reconciler.state import Artifact, Digest, Pin
@@ -293,6 +294,8 @@ def _pins_another(request: Request, pin: Pin) -> bool:
     if sources.scheme_of(request.source) == "ollama":
         digest = request.revision.lower().replace("-", ":", 1).removeprefix("sha256:")
         return (pin.revision or "") != f"sha256:{digest}"
+    if parse(request.source).scheme == "civitai":  # a number of a version, whole: 123 is not 1234
+        return pin.revision != request.revision
     return _HEX.fullmatch(request.revision) is not None and not (pin.revision or "").startswith(request.revision)
 
 

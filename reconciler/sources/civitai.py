@@ -56,12 +56,10 @@ def current(request: Request, world: World) -> str | None:
 
 
 def locate(source: str, revision: str | None, artifact: Artifact, world: World) -> Located:
-    """Ask where the file is now, and that it still is the locked one; a picture is where its address says."""
+    """Ask where the file is now, and that it still is the locked one."""
     reference = _reachable(source, world)
     if revision is None:
         raise SourceError("the lock names no version", where=source, hint="run `reconciler lock --upgrade`")
-    if artifact.url and not urlsplit(artifact.url).path.startswith(DOWNLOADS):
-        return _picture(artifact, world)
     hunt = Hunt(reference.repository, revision, artifact, world)
     confirm(hunt)
     located = follow(hunt)
@@ -251,11 +249,3 @@ def _exact(artifact: Artifact, version: Version, world: World) -> int:
     except (AccessError, NotFoundError):
         size = None
     return artifact.size if size is None else size
-
-
-def _picture(artifact: Artifact, world: World) -> Located:
-    """Say where a preview is: an ordinary file of the web, without the token."""
-    from reconciler.sources import https
-
-    host = urls.origin(world.civitai)[1]
-    return https.locate(artifact.url, None, artifact, world.trusting([host]) if urls.is_private(host) else world)

@@ -17,7 +17,9 @@ from reconciler import air
 _HASHES: Mapping[str, int] = {"sha256": 64, "autov1": 8, "autov2": 10, "autov3": 12, "blake3": 64, "crc32": 8}
 """Kind -> hexadecimal digits (some older AutoV3 have 64)."""
 _HEX = re.compile(r"[0-9a-f]+")
-_WORDS, _PREVIEWS = 64, 12
+_WIDTH = re.compile(r"/width=\d+/")
+"""What asks for a copy made to measure, which may be another one tomorrow; `original=true` is what was uploaded."""
+_WORDS, _PREVIEWS, _TAGS = 64, 12, 24
 _TEXT, _WORD = 2000, 500
 """Characters of a description, and of a trigger text, that the lock keeps."""
 
@@ -86,6 +88,7 @@ class Model(NamedTuple):
     versions: tuple[int, ...]
     description: str
     creator: str
+    tags: tuple[str, ...]
     permissions: str
     mode: str
 
@@ -128,6 +131,7 @@ def model(value: Any) -> Model:
         tuple(_number(each["id"]) for each in listed if each.get("status", "Published") == "Published"),
         plain(value.get("description")),
         _text(owner.get("username")) if isinstance(owner, dict) else "",
+        tuple(sorted(tag for each in value.get("tags") or () if (tag := _text(each))))[:_TAGS],
         permissions(value),
         _text(value.get("mode")),
     )
@@ -175,6 +179,7 @@ def about(found: Version, owner: Model | None, files: Mapping[str, File], asked:
         "trained_words": list(found.trained_words[:_WORDS]),
         "published": found.published,
         "creator": owner.creator if owner else "",
+        "tags": list(owner.tags) if owner else [],
         "nsfw_level": found.level,
         "previews": [
             {"url": p.url, "type": p.type, "nsfw_level": p.level, "width": p.width, "height": p.height}
@@ -182,7 +187,7 @@ def about(found: Version, owner: Model | None, files: Mapping[str, File], asked:
         ],
         "description": owner.description if owner else "",
         "version_description": found.description,
-        "files": {path: {"id": file.number, "type": file.kind, **file.metadata} for path, file in files.items()},
+        "files": [{"name": path, "id": f.number, "type": f.kind, **f.metadata} for path, f in sorted(files.items())],
     }
     return {key: value for key, value in facts.items() if value not in ("", [], {})}
 
@@ -279,9 +284,8 @@ def _hashes(value: Mapping[Any, Any]) -> Iterable[tuple[str, str]]:
 def _preview(value: Mapping[str, Any]) -> Preview:
     kind = value.get("type")
     sides = [side if isinstance(side := value.get(key), int) and side > 0 else 0 for key in ("width", "height")]
-    return Preview(
-        value["url"], kind if kind in ("image", "video") else "image", _level(value.get("nsfwLevel")), *sides
-    )
+    url = _WIDTH.sub("/original=true/", value["url"], count=1)
+    return Preview(url, kind if kind in ("image", "video") else "image", _level(value.get("nsfwLevel")), *sides)
 
 
 def _is_shown(value: Any) -> bool:
