@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -12,7 +14,8 @@ from ollama_http_kit import Answer, Asked, Speaker, Stub, error
 from ollama_store_kit import blob, manifest_text, model
 
 from reconciler.ollama import finding, look
-from reconciler.ollama.look import Seen, by_api, is_writable, root_of
+from reconciler.ollama.look import Seen, by_api, root_of, unwritable
+from reconciler.ollama.storage import read_store
 
 
 @pytest.fixture
@@ -174,9 +177,6 @@ def test_a_line_break_that_the_server_did_not_hash_makes_no_other_digest(root: P
     def without_line_break(asked: Asked) -> Answer | None:
         if asked.path != "/api/tags":
             return None
-        import hashlib
-        import json
-
         data = (root / "manifests/registry.ollama.ai/library/tiny/v1").read_bytes()
         digest = hashlib.sha256(data.rstrip(b"\n")).hexdigest()
         return Answer(body=json.dumps({"models": [{"name": "tiny:v1", "size": 1, "digest": digest}]}).encode())
@@ -402,6 +402,27 @@ def test_many_bad_entries_are_counted(root: Path, environ: dict[str, str]) -> No
     assert (len(warnings), warnings[-1]) == (21, "and 10 more entries like these")
 
 
+def test_a_model_without_its_config_is_not_listed_and_the_directory_is_right_all_the_same(
+    root: Path, environ: dict[str, str]
+) -> None:
+    rows = [("model", blob(root, b"weights"), 7)]
+    path = root / "manifests/registry.ollama.ai/library/headless/latest"
+    path.parent.mkdir(parents=True)
+    path.write_text(manifest_text(rows, ("sha256:" + "c" * 64, 2)))
+
+    def unlisted(asked: Asked) -> Answer | None:
+        if asked.path != "/api/tags":
+            return None
+        listed = json.loads(bytes(Speaker.answer(server_of_it, asked).body))["models"]
+        return Answer(body=json.dumps({"models": [m for m in listed if m["name"] != "headless:latest"]}).encode())
+
+    server_of_it = Speaker(root)
+    with Speaker(root, refuse=unlisted) as server:
+        [warning] = at(server.url, {**environ, "OLLAMA_MODELS": str(root)}).warnings
+
+    assert warning.startswith("headless:latest: the config is missing")
+
+
 # -- whose it is ------------------------------------------------------------------------------------------------------
 
 
@@ -416,7 +437,10 @@ def deny(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(os, "supports_effective_ids", {answer})
 
 
-@pytest.mark.parametrize("part", ["", "blobs", "manifests"])
+@pytest.mark.parametrize(
+    "part",
+    ["", "blobs", "manifests", "manifests/registry.ollama.ai/library", "manifests/registry.ollama.ai/library/tiny"],
+)
 def test_a_store_of_which_any_part_cannot_be_written_is_reached_by_the_api(
     root: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
@@ -427,7 +451,8 @@ def test_a_store_of_which_any_part_cannot_be_written_is_reached_by_the_api(
 
     assert (seen.mode, seen.writable) == ("api+store", False)
     assert (root_of(seen), by_api(seen)) == (server.url, True)
-    assert "cannot be written by you" in seen.warnings[0]
+    assert seen.warnings[0].startswith(f"{(root / part)} belongs to ")
+    assert seen.warnings[0].endswith(" and cannot be written by you")
 
 
 def test_while_the_server_is_down_a_store_that_cannot_be_written_is_read_all_the_same(
@@ -441,13 +466,13 @@ def test_while_the_server_is_down_a_store_that_cannot_be_written_is_read_all_the
 
 
 def test_what_is_not_there_yet_is_writable_as_what_is_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert is_writable(str(tmp_path / "a/b"))
+    assert not unwritable(read_store(tmp_path / "a/b"))
 
     (tmp_path / "file").write_text("")
-    assert not is_writable(str(tmp_path / "file/models"))
+    assert unwritable(read_store(tmp_path / "file/models"))
 
     deny(monkeypatch, tmp_path)
-    assert not is_writable(str(tmp_path / "a/b"))
+    assert unwritable(read_store(tmp_path / "a/b"))
 
 
 def test_a_store_of_another_user_is_told_since_its_server_cannot_touch_our_files(

@@ -137,10 +137,16 @@ class Api:
             return response.status == 200
 
     def push_blob(self, digest: Digest, file: Path) -> None:
-        """Send a file as a blob; the server checks its digest, unless it has the blob already."""
+        """Send a file as a blob; the server checks its digest, unless it has the blob already.
+
+        Raise DiskError when the file cannot be read.
+        """
+        from reconciler.oserrors import telling
+
         asked = f"to take the blob {digest}"
-        with file.open("rb") as body:
-            size = str(file.stat().st_size)
+        with telling(str(file)):
+            size, body = str(file.stat().st_size), file.open("rb")
+        with body:
             headers = {"Content-Length": size, "Content-Type": "application/octet-stream"}
             with self._open("POST", f"/api/blobs/{digest}", asked, body, headers, silence=_SILENCE) as response:
                 if response.status not in (200, 201):
@@ -168,7 +174,7 @@ class Api:
                 if "error" in said:
                     raise self._refused(asked, 200, line)
                 progress = _progress(said)
-                done = progress.status == "success"
+                done = done or progress.status == "success"
                 if watch is not None:
                     watch(progress)
         if not done:

@@ -12,7 +12,7 @@ from reconciler.inert import few, inert
 from reconciler.ollama import manifests, names
 from reconciler.ollama.address import is_loopback
 from reconciler.ollama.api import Api, Listed, blob_directory
-from reconciler.ollama.storage import Stored, environment_directory, read_store, usual_directories
+from reconciler.ollama.storage import Stored, StoredModel, environment_directory, read_store, usual_directories
 
 _TRIES = 3
 """Models that the server is asked about until one gives the directory away."""
@@ -63,28 +63,52 @@ def find(
     return guessed._replace(warnings=(*warnings, *guessed.warnings))
 
 
-def differences(listed: Sequence[Listed], stored: Stored) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return the names that only the server knows, those that only the directory has, and those with another digest.
+class Differences(NamedTuple):
+    """Names on which server and directory do not agree, each sorted."""
 
-    Names are compared as the server does, whatever their case, and of several that are one any may match. Pure.
+    listed: tuple[str, ...]
+    """Only the server knows them."""
+    stored: tuple[str, ...]
+    """Only the directory has them."""
+    other: tuple[str, ...]
+    """Both have them, with other digests."""
+    headless: tuple[str, ...]
+    """The directory has them without their config, which is why no server would list them."""
+
+
+def differences(listed: Sequence[Listed], stored: Stored) -> Differences:
+    """Compare what a server lists with what a directory holds.
+
+    Names are compared as the server does, whatever their case, and of several that are one any may match.
     """
     said: dict[str, list[Listed]] = {}
     for model in listed:
         said.setdefault(model.key, []).append(model)
-    there: dict[str, list[bytes]] = {}
-    shown: dict[str, str] = {}
+    there: dict[str, list[StoredModel]] = {}
     for each in stored.models:
-        there.setdefault(each.name.key, []).append(each.data)
-        if each.path.startswith("manifests/"):  # of a later layout this server may know nothing
-            shown.setdefault(each.name.key, each.name.short)
-    only_said = [models[0].name for key, models in said.items() if key not in there]
-    only_there = [short for key, short in shown.items() if key not in said]
-    other = [
-        models[0].name
-        for key, models in said.items()
-        if key in there and not any(manifests.is_digest_of(m.digest, data) for m in models for data in there[key])
+        there.setdefault(each.name.key, []).append(each)
+    unlisted = [
+        each
+        for key, models in there.items()
+        for each in models
+        if key not in said and each.path.startswith("manifests/")  # of a later layout this server may know nothing
     ]
-    return tuple(sorted(only_said)), tuple(sorted(only_there)), tuple(sorted(other))
+    headless = [each for each in unlisted if not _config(stored, each).exists()]
+    other = [models[0].name for key, models in said.items() if key in there and not _agree(models, there[key])]
+    return Differences(
+        tuple(sorted(models[0].name for key, models in said.items() if key not in there)),
+        tuple(sorted(each.name.short for each in unlisted if each not in headless)),
+        tuple(sorted(other)),
+        tuple(sorted(each.name.short for each in headless)),
+    )
+
+
+def _agree(listed: Sequence[Listed], stored: Sequence[StoredModel]) -> bool:
+    return any(manifests.is_digest_of(one.digest, other.data) for one in listed for other in stored)
+
+
+def _config(stored: Stored, model: StoredModel) -> Path:
+    return Path(stored.directory, manifests.blob_path(model.manifest.config.digest))
 
 
 def here(directory: str) -> str:
@@ -162,7 +186,8 @@ def _guessed(environ: Mapping[str, str], spoken: Spoken, system: Sequence[str]) 
 
 def _fits(stored: Stored, listed: Sequence[Listed]) -> bool:
     """Whether a directory holds exactly what the server lists. A server that runs has made its directory."""
-    return not any(differences(listed, stored)) and Path(stored.directory, "blobs").is_dir()
+    found = differences(listed, stored)
+    return not (found.listed or found.stored or found.other) and Path(stored.directory, "blobs").is_dir()
 
 
 def _unfit(stored: Stored) -> str:

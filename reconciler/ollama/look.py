@@ -84,7 +84,8 @@ def look(
     spoken = _ask(url, environ, timeout)
     found = find(models, spoken, environ, timeout * _LONGER, system)
     api, stored, directory = not spoken.why, found.stored, found.directory
-    writable = stored is not None and is_writable(stored.directory)
+    closed = unwritable(stored) if stored is not None else ""
+    writable = stored is not None and not closed
     owner = _owner(stored.directory) if stored is not None else None
     same_owner = owner is None or owner == os.geteuid()
     mode = "+".join(part for part, there in (("api", api), ("store", stored is not None)) if there)
@@ -94,7 +95,7 @@ def look(
             warnings.insert(0, f"{spoken.why}; only its directory was read")
         else:
             warnings += _compared(spoken, stored)
-        warnings += _access(stored.directory, owner, writable=writable, same_owner=same_owner)
+        warnings += _access(stored.directory, closed, owner, same_owner=same_owner)
         warnings += _broken(stored)
     return Seen(
         spoken.url, api, spoken.why, spoken.version, spoken.listed, directory, stored, writable, same_owner,
@@ -102,19 +103,20 @@ def look(
     )  # fmt: skip
 
 
-def is_writable(directory: str) -> bool:
-    """Whether our user may make files in a store directory, told without writing.
+def unwritable(stored: Stored) -> str:
+    """Return a path of a store in which our user may not make files, '' when there is none; told without writing.
 
-    What is not there yet counts by the nearest directory above it, in which it would be made.
+    Blobs come and go in one directory, manifests in many, which the server made with its own mask. What is not there
+    yet counts by the nearest directory above it, in which it would be made.
     """
     from reconciler.oserrors import nearest
 
     effective = os.access in os.supports_effective_ids
-    for folder in (directory, f"{directory}/blobs", f"{directory}/manifests"):
-        there = nearest(Path(folder))
+    for folder in ("", "blobs", "manifests", *(path for path in stored.folders if path.startswith("manifests/"))):
+        there = nearest(Path(stored.directory, folder))
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK, effective_ids=effective):
-            return False
-    return True
+            return str(there)
+    return ""
 
 
 def _ask(url: str | None, environ: Mapping[str, str], timeout: float) -> Spoken:
@@ -135,22 +137,27 @@ def _ask(url: str | None, environ: Mapping[str, str], timeout: float) -> Spoken:
 def _compared(spoken: Spoken, stored: Stored) -> Iterator[str]:
     from reconciler.ollama.finding import differences
 
-    only_said, only_there, other = differences(spoken.listed, stored)
+    found = differences(spoken.listed, stored)
     directory = inert(stored.directory)
-    if only_said:
-        yield f"the server lists {inert(few(only_said))}, which {directory} lacks: is it another server's directory?"
-    if only_there:
-        yield f"{directory} holds {inert(few(only_there))}, which the server does not list: is it another's directory?"
-    if other:
-        yield f"{inert(few(other))}: the server tells another digest than {directory} holds; was it just changed?"
+    if found.listed:
+        yield f"the server lists {inert(few(found.listed))}, which {directory} lacks: is it another server's directory?"
+    if found.stored:
+        told = f"{directory} holds {inert(few(found.stored))}, which the server does not list"
+        yield f"{told}: is it another server's directory?"
+    if found.headless:
+        told = f"{inert(few(found.headless))}: the config is missing, so that the server does not list it"
+        yield f"{told}; have it pulled again, or delete it"
+    if found.other:
+        yield f"{inert(few(found.other))}: the server tells another digest than {directory} holds; was it just changed?"
 
 
-def _access(directory: str, owner: int | None, *, writable: bool, same_owner: bool) -> Iterator[str]:
-    whose = f"{inert(directory)} belongs to {_user(owner)}" if owner is not None else inert(directory)
-    if not writable:
-        yield f"{whose}, and {NOT_YOURS}"
+def _access(directory: str, closed: str, owner: int | None, *, same_owner: bool) -> Iterator[str]:
+    if closed:
+        whose = _owner(closed)
+        yield f"{inert(closed)}{'' if whose is None else f' belongs to {_user(whose)} and'} {NOT_YOURS}"
     elif not same_owner:
-        yield f"{whose}: models that are linked from your files cannot be derived from by `ollama create`"
+        told = "models that are linked from your files cannot be derived from by `ollama create`"
+        yield f"{inert(directory)} belongs to {_user(owner)}: {told}"
 
 
 def _broken(stored: Stored) -> Iterator[str]:

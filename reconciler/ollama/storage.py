@@ -86,6 +86,8 @@ class Stored:
     """Whether manifests of a later layout are there, which we read and never write."""
     exists: bool = True
     why: str = ""
+    folders: tuple[str, ...] = ()
+    """Every directory that holds manifests, or directories of them, as paths below the directory."""
 
 
 def read_store(directory: Path) -> Stored:
@@ -113,6 +115,7 @@ def read_store(directory: Path) -> Stored:
         tuple(sorted(found.broken)),
         {path: frozenset(found.users[path]) for path in sorted(found.users)},
         v2=_V2 in there,
+        folders=tuple(found.folders),
     )
 
 
@@ -210,6 +213,7 @@ class _Found:
     models: list[StoredModel] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
     users: dict[str, set[str]] = field(default_factory=dict)
+    folders: list[str] = field(default_factory=list)
 
     def tell(self, path: str, what: str, remedy: str) -> None:
         self.broken.append(Broken(path, what, remedy))
@@ -228,6 +232,7 @@ def _walk(found: _Found, folder: str, depth: int) -> None:
     except OSError as error:
         found.tell(folder, f"cannot be read: {error.strerror}", "what it holds is unknown; check its owner and mode")
         return
+    found.folders.append(folder)
     for entry in entries:
         path = f"{folder}/{entry.name}"
         if depth == 1:
