@@ -375,7 +375,7 @@ def _problem(request: Request, error: ReconcilerError | ValueError) -> Problem:
 
 
 def _trusting(asked: Iterable[Request], world: World) -> World:
-    return world.trusting(_host(each.source) for each in asked if each.insecure)
+    return world.trusting({_host(each.source) for each in asked if each.insecure} - {""})
 
 
 def _host(source: str) -> str:

@@ -16,17 +16,20 @@ def may_reach(manifest: Manifest, variant: Variant, store: str, format_: str) ->
     A declared format counts; so does a declared quant. Without one, a route that asks for a quant may take the variant
     or leave it to the next. Locations that do not exist are nobody's.
     """
-    stores = {name: location.store for name, location in manifest.locations.items()}
     if variant.location is not None:
-        return stores.get(variant.location) == store
+        return _is_of(manifest, variant.location, store)
     for rule in manifest.routes:
         if not _may_match(rule, variant, variant.format or format_):
             continue
-        if stores.get(rule.location) == store:
+        if _is_of(manifest, rule.location, store):
             return True
         if rule.quant is None or variant.quant is not None:
             return False
-    return len(stores) == 1 and store in stores.values()
+    return len(manifest.locations) == 1 and _is_of(manifest, next(iter(manifest.locations)), store)
+
+
+def _is_of(manifest: Manifest, location: str, store: str) -> bool:
+    return location in manifest.locations and manifest.locations[location].store == store
 
 
 def _may_match(rule: Route, variant: Variant, format_: str) -> bool:

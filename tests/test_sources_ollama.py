@@ -486,6 +486,7 @@ def test_trouble_of_the_moment_is_no_reason_to_block(registry):
         ("http://localhost:9999/token", "not its own"),
         ("ftp://127.0.0.1/token", "where we do not go"),
         ("", "refuses it"),
+        ("Authentication required", "refuses it"),
     ],
 )
 def test_a_token_is_fetched_from_the_registry_only(registry, realm, says):

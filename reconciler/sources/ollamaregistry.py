@@ -231,9 +231,10 @@ def _token(answer: Answer, model: Model, world: World) -> str | None:
     """Return a token of the realm that a 401 names, None when it names none. Raise AccessError, SourceError."""
     scheme, _, rest = answer.headers.get("www-authenticate", "").partition(" ")
     said = {key.lower(): value for key, value in _CHALLENGE.findall(rest)}
-    if scheme.lower() != "bearer" or not said.get("realm"):
+    realm = said.get("realm", "")
+    if scheme.lower() != "bearer" or "://" not in realm:  # the Hub's realm is a sentence, and it gives no tokens
         return None
-    realm = _realm(said["realm"], model, world)
+    realm = _realm(realm, model)
     parts = urlsplit(realm)
     query = parse_qsl(parts.query) + [(key, said[key]) for key in ("service", "scope") if said.get(key)]
     url = urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))
@@ -250,7 +251,7 @@ def _token(answer: Answer, model: Model, world: World) -> str | None:
     return token
 
 
-def _realm(realm: str, model: Model, world: World) -> str:
+def _realm(realm: str, model: Model) -> str:
     """Return the address that gives tokens when it is the registry's own; raise SourceError for any other."""
     try:
         target = urls.follow(model.base, realm, private=model.trusted)
@@ -300,12 +301,12 @@ def _refused(answer: Answer, model: Model, what: str, world: World) -> SourceErr
 
 def _private(model: Model, why: str, world: World) -> AccessError:
     if model.is_on_hub and world.token is None:
-        hint = "for a private or gated repository set HF_TOKEN"
+        hint = "check the name; for a private or gated repository set HF_TOKEN"
     elif model.is_on_hub:
         hint = f"may the token read it? see https://huggingface.co/{model.name.namespace}/{model.name.model}"
     else:
         hint = "check the name; a model that its owner keeps private can be had through `ollama pull` only"
-    return AccessError(f"{model.name.short} is not for everybody: {why}", where=model.where, hint=hint)
+    return AccessError(f"{model.name.short} is private, or not there: {why}", where=model.where, hint=hint)
 
 
 def _page(model: Model) -> str:

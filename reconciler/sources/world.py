@@ -57,7 +57,7 @@ class World:
 
     endpoint: str = HUB
     token: Secret | None = None
-    """Sent to the endpoint's origin and nowhere else."""
+    """Sent to the endpoint's origin and nowhere else; where that is the Hub itself, also to its registry at hf.co."""
     offline: bool = False
     timeout: float = 30.0
     patience: float = 90.0
