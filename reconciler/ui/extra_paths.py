@@ -142,7 +142,11 @@ class _Reading:
             near = suggest(key.lower(), TYPES)
             self.cautions.append(
                 f"{where}: ComfyUI has no folder type `{inert(key)}`"
-                + (f"; did you mean `{near}`? Case counts" if near else ": only a custom node can read it")
+                + (
+                    f"; did you mean `{near}`?{' Case counts' * (near == key.lower())}"
+                    if near
+                    else ": only a custom node can read it"
+                )
             )
         line = int(where.rsplit(":", 2)[1])
         for path in said.split("\n"):

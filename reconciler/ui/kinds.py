@@ -188,15 +188,14 @@ _DETECTED: Mapping[str, Kind] = {
     "lora": "lora", "controlnet": "controlnet", "vae": "vae", "text-encoder": "text-encoder",
     "vision-encoder": "clip-vision", "upscaler": "upscaler", "diffusion": "diffusion-model",
 }  # fmt: skip
-_WHOLE = re.compile(r"(?<![a-z0-9])(?:sd_?xl|xl|sd1[-_.]?5|sd[-_]v?1|v1-5|sd15|sd2|pony|illustrious)(?![a-z])")
-"""Names of families whose files hold text encoders and VAE too, as a rule."""
 _INVERSION = re.compile(r"(?<![a-z])(?:embeddings?|textual[-_ ]?inversion|ti)(?![a-z])")
 
 
 def kind_of_name(path: str, source: str = "") -> Kind | None:
     """Return the kind that the name of a file tells, then the name of where it comes from; None when neither does.
 
-    A diffusion model alone and a whole checkpoint have the same names: only families that come whole are believed.
+    A diffusion model alone, a whole checkpoint and a LoRA that does not say so have the same names: `sdxl` tells none
+    of them. Only GGUF files of such a name are believed, which hold the model alone.
     """
     name = path.rpartition("/")[2].lower()
     if _INVERSION.search(name):
@@ -206,7 +205,7 @@ def kind_of_name(path: str, source: str = "") -> Kind | None:
     for text in (name, source.lower()):
         found = _DETECTED.get(kind_from_names(text, ()) or "")
         if found == "diffusion-model":
-            return found if name.endswith(".gguf") else "checkpoint" if _WHOLE.search(text) else None
+            return found if name.endswith(".gguf") else None
         if found is not None:
             return found
     return None
