@@ -1,10 +1,16 @@
-"""What tests of Ollama share: a registry, a server that pulls from it, models to put into both, and plain calls."""
+"""What tests of Ollama share: a registry, a server that pulls from it, models to put into both, and plain calls.
+
+A test module takes the fixtures by name: `registry, ollama = ollama_kit.registry, ollama_kit.ollama`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
 import json
+import os
+import socket
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +60,58 @@ def ollama(tmp_path: Path, registry: Registry) -> Iterator[OllamaServer]:
         yield running
 
 
+class RealServer:
+    """A real Ollama server over a directory: the binary that `OLLAMA_BIN` names, with a home of its own."""
+
+    def __init__(self, models: Path, binary: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            host = f"127.0.0.1:{listener.getsockname()[1]}"
+        self.url, self.models, self._binary = f"http://{host}", models, binary
+        home = models.parent / "home"
+        home.mkdir(exist_ok=True)
+        own = {"OLLAMA_HOST": host, "OLLAMA_MODELS": str(models), "HOME": str(home), "OLLAMA_NO_CLOUD": "1"}
+        self._environment = {**{k: v for k, v in os.environ.items() if not k.startswith("OLLAMA_")}, **own}
+        self._begin()
+
+    def restart(self) -> None:
+        self.close()
+        self._begin()
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.communicate(timeout=30)
+
+    def _begin(self) -> None:
+        self._process = subprocess.Popen(
+            [self._binary, "serve"], env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        assert self._process.stderr is not None
+        said = []
+        for line in self._process.stderr:
+            said.append(line)
+            if "Listening on" in line:
+                break
+        else:
+            raise RuntimeError(f"{self._binary} did not start: {''.join(said)[-2000:]}")
+
+
+@pytest.fixture(params=["embedded", "real"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OllamaServer | RealServer]:
+    """A server over `tmp_path/models`: ours, and again a real one where there is one."""
+    if request.param == "embedded":
+        with OllamaServer.start(tmp_path / "models") as running:
+            yield running
+        return
+    binary = os.environ.get("OLLAMA_BIN")
+    if not binary:
+        pytest.skip("set OLLAMA_BIN to a binary of Ollama to run these against a real server")
+    real = RealServer(tmp_path / "models", binary)
+    try:
+        yield real
+    finally:
+        real.close()
+
+
 def serve(models: Path, registry: Registry, **options: Any) -> OllamaServer:
     """Return a server of a directory that listens already."""
     stand_ins = {"registry.ollama.ai": registry.url, "hf.co": registry.url}
@@ -74,7 +132,8 @@ def ask(url: str, method: str, path: str, body: object = None) -> Answer:
 
 
 def pull(url: str, model: str, **more: Any) -> Answer:
-    return ask(url, "POST", "/api/pull", {"model": model, **more})
+    """Pull a model, over plain HTTP unless `more` says otherwise."""
+    return ask(url, "POST", "/api/pull", {"model": model, "insecure": True, **more})
 
 
 def listed(url: str) -> dict[str, dict[str, Any]]:
