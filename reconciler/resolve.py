@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from reconciler import sources
+from reconciler.agreement import asked_source, fits, mismatch, pins_another
 from reconciler.desired import route
 from reconciler.errors import LockfileError, OfflineError, Problem, ReconcilerError, SourceError
-from reconciler.globs import matches
 from reconciler.inert import inert, suggest
 from reconciler.lockfile import Lock
-from reconciler.references import parse
 from reconciler.routing import may_reach
 from reconciler.sources import Request, World, headers, selection
 from reconciler.state import Artifact, Digest, Pin
@@ -24,10 +22,13 @@ from reconciler.ui.previews import is_preview
 if TYPE_CHECKING:
     from reconciler.manifest import Loaded, Location, Manifest, Variant
 
+__all__ = [
+    "Moved", "Resolution", "check", "complete", "fits", "mismatch", "requests", "trusting", "upgrade",
+]  # fmt: skip
+
 T = TypeVar("T")
 
 _THREADS = 8
-_HEX = re.compile(r"[0-9a-f]{7,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,38 +98,6 @@ def _place(manifest: Manifest, variant: Variant) -> Location | None:
 def trusting(loaded: Loaded, world: World) -> World:
     """Return `world` with the hosts allowed for which a variant says `insecure: true`; `locate` needs it."""
     return _trusting(requests(loaded), world)
-
-
-def fits(pin: Pin, request: Request) -> bool:
-    """Whether the locked pin still answers what the manifest asks.
-
-    The lock holds no globs, so the pin's own paths decide: each must be selected, and each pattern must select one.
-    """
-    return mismatch(pin, request) is None
-
-
-def mismatch(pin: Pin, request: Request) -> str | None:
-    """Say in what the locked pin does not answer what the manifest asks, None when it does."""
-    if pin.source != _asked(request):
-        return f"the lock is of {inert(pin.source)}"
-    if _pins_another(request, pin):
-        return f"the lock is at {pin.revision}, and the manifest pins {inert(request.revision or '')}"
-    if (pin.support.source if pin.support else None) != request.support:
-        return "the support repository is another"
-    if request.preview and request.preview not in {file.url for file in pin.files if is_preview(file)}:
-        return "the preview is another"
-    own = [file for file in pin.files if not file.support and not is_preview(file)]
-    for file in own:
-        if not selection.is_selected(file.path, request):
-            return f"{inert(file.path)} is locked and not selected any more"
-    for pattern in request.files:
-        if not any(matches(pattern, file.path) for file in own):
-            return f"nothing that is locked matches {inert(pattern)!r}"
-    if not own:
-        return "no files are locked"
-    if request.headers and headers.KEY not in pin.about and any(headers.is_header(file.path) for file in own):
-        return "it does not hold what the headers of the GGUF files say, and an Ollama location needs that"
-    return _hand_mismatch(own, request)
 
 
 def complete(
@@ -239,30 +208,9 @@ def _bytes_of(file: Artifact | None) -> tuple[int, Digest] | None:
     return (file.size, file.digest) if file is not None else None
 
 
-def _asked(request: Request) -> str:
-    """Return the source as the lock names it: a branch or tag pinned by hand stands in it, so that a change shows."""
-    if request.revision is None or _HEX.fullmatch(request.revision) or sources.scheme_of(request.source) != "hf":
-        return request.source
-    return f"{request.source.partition('@')[0]}@{request.revision}"
-
-
 def _effective(request: Request) -> Request:
-    source = _asked(request)
+    source = asked_source(request)
     return request if source == request.source else request._replace(source=source)
-
-
-def _hand_mismatch(own: list[Artifact], request: Request) -> str | None:
-    if request.sha256 is None:
-        return None
-    if isinstance(request.sha256, str) and len(own) != 1:
-        return "the manifest gives one sha256 for several files"
-    if isinstance(request.sha256, Mapping) and not request.sha256.keys() <= {file.path for file in own}:
-        return "the manifest gives a sha256 for a file that is not locked"
-    for file in own:
-        given = selection.hand_digest(file.path, request, len(own))
-        if given is not None and given != file.digest:
-            return f"{inert(file.path)} is locked as {file.digest}, and the manifest pins {given}"
-    return None
 
 
 def _lacking(lacking: Iterable[Request], known: Mapping[str, Pin]) -> list[Problem]:
@@ -280,23 +228,11 @@ def _held(request: Request, pin: Pin | None) -> Request:
     """Keep a request at what is locked already: the commit of its source, and of its support repository."""
     if pin is None:
         return request
-    if pin.source == _asked(request) and pin.revision is not None and not _pins_another(request, pin):
+    if pin.source == asked_source(request) and pin.revision is not None and not pins_another(request, pin):
         request = _effective(request)._replace(revision=pin.revision)
     if pin.support is not None and pin.support.source == request.support:
         request = request._replace(support_revision=pin.support.revision)
     return request
-
-
-def _pins_another(request: Request, pin: Pin) -> bool:
-    """Whether the manifest pins by hand what never moves, and not what is locked."""
-    if request.revision is None:
-        return False
-    if sources.scheme_of(request.source) == "ollama":
-        digest = request.revision.lower().replace("-", ":", 1).removeprefix("sha256:")
-        return (pin.revision or "") != f"sha256:{digest}"
-    if parse(request.source).scheme == "civitai":  # a number of a version, whole: 123 is not 1234
-        return pin.revision != request.revision
-    return _HEX.fullmatch(request.revision) is not None and not (pin.revision or "").startswith(request.revision)
 
 
 def _resolve_all(
