@@ -356,6 +356,7 @@ def test_an_html_page_of_a_proxy_is_no_refusal_of_a_server() -> None:
 )
 def test_the_address_is_read_as_ollama_reads_it(said: str, url: str) -> None:
     assert url_of(None, {"OLLAMA_HOST": said}) == url
+    assert url_of(url, {"OLLAMA_HOST": "elsewhere"}) == url  # what was read once reads the same again
 
 
 def test_what_is_declared_wins() -> None:

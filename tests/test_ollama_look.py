@@ -232,7 +232,7 @@ def test_a_container_whose_store_is_mounted_from_a_usual_place_is_found_there(
     with Speaker(usual, says="/container/models") as server:
         seen = at(server.url, environ)
 
-    assert (seen.mode, seen.directory) == ("api+store", str(usual))
+    assert (seen.mode, seen.directory, seen.warnings) == ("api+store", str(usual), ())
 
 
 # -- guesses ----------------------------------------------------------------------------------------------------------

@@ -58,9 +58,12 @@ def find(
             return found
         warnings += found.warnings
     guessed = _guessed(environ, spoken, system)
-    if guessed.directory is None and not spoken.why:
+    if guessed.directory is not None:
+        return guessed  # whatever the server calls it
+    warnings += guessed.warnings
+    if not warnings and not spoken.why:
         warnings.append("nobody says where the server keeps its models: name the directory with `models`")
-    return guessed._replace(warnings=(*warnings, *guessed.warnings))
+    return Found(warnings=tuple(warnings))
 
 
 class Differences(NamedTuple):
@@ -156,7 +159,8 @@ def _given_away(directory: str, model: Listed | None) -> Found:
     if stored.exists and (model is None or _holds(stored, model)):
         return Found(directory, stored)
     what = "is not on this machine" if not stored.exists else "holds other models on this machine"
-    return Found(warnings=(f"{inert(directory)}, where the server keeps its models, {what}: is it in a container?",))
+    told = f"{inert(directory)}, where the server keeps its models, {what}: is it in a container?"
+    return Found(warnings=(f"{told} If its store is mounted here, name it with `models`",))
 
 
 def _holds(stored: Stored, model: Listed) -> bool:
