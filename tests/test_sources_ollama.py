@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.request import Request as Get
 from urllib.request import urlopen
@@ -453,6 +454,20 @@ def test_a_token_whose_time_is_over_is_renewed(registry):
     pin = sources.resolve(want(registry), world)
     registry.expire_tokens()
     assert bytes_at(sources.locate(pin.source, pin.revision, pin.files[0], world)) == WEIGHTS
+
+
+def test_many_threads_may_ask_where_blobs_are_while_tokens_end(registry):
+    registry.auth = True
+    world = trusted()
+    pin = sources.resolve(want(registry), world)
+
+    def look(number: int) -> bytes:
+        if number % 8 == 0:
+            registry.expire_tokens()
+        return bytes_at(sources.locate(pin.source, pin.revision, pin.files[number % 3], world))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(look, range(0, 24, 3))) == {WEIGHTS}
 
 
 def test_a_private_model_is_told_as_one(registry):
