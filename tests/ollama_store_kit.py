@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from reconciler.ollama import names
 from reconciler.ollama.manifests import CONFIG_TYPE, LAYER_TYPE, MEDIA_TYPE
@@ -63,3 +67,11 @@ def age(path: Path, hours: float, now: float) -> None:
     """Make a file as old as that."""
     then = int((now - hours * 3600) * 1e9)
     os.utime(path, ns=(then, then), follow_symlinks=False)
+
+
+def do_as_told(remedy: str) -> None:
+    """Run the command at the end of a remedy, as a person would who copies it into a shell."""
+    shell = shutil.which("bash")
+    if shell is None:
+        pytest.skip("names that are no text are quoted for bash, zsh and the like, and there is none here")
+    subprocess.run([shell, "-c", remedy[remedy.index("rm -- ") :]], check=True)

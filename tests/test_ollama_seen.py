@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from ollama_kit import ask, blob, digests, ollama, publish, registry, serve
+from ollama_store_kit import do_as_told
 
 from reconciler.errors import OllamaError
 from reconciler.hub.ollama_registry import Registry
@@ -153,7 +153,7 @@ def test_a_dangling_manifest_disables_everything_until_our_command_has_run(
     assert (broken.mode, broken.version, broken.directory) == ("store-only", "0.32.15", str(ollama.models))
     assert broken.stored is not None
     [bad] = broken.stored.broken
-    subprocess.run(["bash", "-c", bad.remedy[bad.remedy.index("rm -- ") :]], check=True)
+    do_as_told(bad.remedy)
     mended = at(ollama, tmp_path)
 
     assert (mended.mode, mended.warnings) == ("api+store", ())
