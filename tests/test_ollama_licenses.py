@@ -12,7 +12,7 @@ from reconciler.ollama.licenses import license_of
     [
         ("MIT License\n\nCopyright (c) 2026 Somebody\n\nPermission is hereby granted, free of charge", "mit"),
         ("The MIT License (MIT)\n", "mit"),
-        ("\n                                 Apache License\n                           Version 2.0, January 2004\n", "apache-2.0"),
+        ("\n                    Apache License\n                Version 2.0, January 2004\n", "apache-2.0"),
         ("LLAMA 3.2 COMMUNITY LICENSE AGREEMENT\nLlama 3.2 Version Release Date: September 25, 2024\n", "llama3.2"),
         ("LLAMA 2 COMMUNITY LICENSE AGREEMENT\t\n", "llama2"),
         ("META LLAMA 3 COMMUNITY LICENSE AGREEMENT\n", "llama3"),
