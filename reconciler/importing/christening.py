@@ -10,19 +10,20 @@ from reconciler.importing.found import Found
 from reconciler.naming import Named
 
 _SERVERS = ("lmstudio", "ollama")
+"""Stores that belong to one server, whose name tells one build in two places apart."""
 _LEVELS = 3
 """How much more is told of what would have a name that stands there already: owner, then branch, then location."""
 
 
-def name_all(founds: Sequence[Found], taken: Collection[str]) -> tuple[str, ...]:
-    """Return a name for each; the same founds get the same names, whatever their order."""
+def name_all(founds: Sequence[tuple[Found, str]], taken: Collection[str]) -> tuple[str, ...]:
+    """Return a name for each, given with its store; the same founds get the same names, whatever their order."""
     used = {name.casefold() for name in taken}
     chosen: dict[int, str] = {}
-    for index, found in enumerate(founds):
+    for index, (found, _) in enumerate(founds):
         if found.name is not None:
             chosen[index] = _counted(_allowed(found.name), used)
             used.add(chosen[index].casefold())
-    wanted = {index: _named(found) for index, found in enumerate(founds) if index not in chosen}
+    wanted = {index: _named(*each) for index, each in enumerate(founds) if index not in chosen}
     levels = dict.fromkeys(wanted, 0)
     while True:
         items = {index: _telling(item, levels[index]) for index, item in wanted.items()}
@@ -38,7 +39,7 @@ def name_all(founds: Sequence[Found], taken: Collection[str]) -> tuple[str, ...]
     return tuple(chosen[index] for index in range(len(founds)))
 
 
-def _named(found: Found) -> Named:
+def _named(found: Found, store: str) -> Named:
     """Return what the rule makes a name from: what the importer knows, else what source and file names tell."""
     source = found.variant["source"]
     location = found.location[0] if found.location else str(found.variant.get("location") or "")
@@ -55,19 +56,13 @@ def _named(found: Found) -> Named:
     return Named(
         key,
         naming.family_of(source),
-        backend=str(found.variant.get("backend") or _server(found)),
+        backend=str(found.variant.get("backend") or (store if store in _SERVERS else "")),
         format=str(found.variant.get("format") or told or ""),
         quant=str(found.variant.get("quant") or quant or ""),
         owner=owner,
         branch=references.branch(reference) or (reference.revision or "")[:8],
         location=location,
     )
-
-
-def _server(found: Found) -> str:
-    """Return the server that a location belongs to, which tells one build in two places apart."""
-    store = str(found.location[1].get("store")) if found.location else ""
-    return store if store in _SERVERS else ""
 
 
 def _telling(item: Named, level: int) -> Named:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler import references
 from reconciler.importing.places import Said, root_of
+from reconciler.ollama import names
 from reconciler.paths import collision_key
 from reconciler.sources import Request, selection
 from reconciler.state import Pin, Wish
 from reconciler.stores import STORES, store_of
 
 if TYPE_CHECKING:
-    from reconciler.manifest import Loaded
+    from reconciler.manifest import Loaded, Variant
 
 Claim = tuple[str, str, str]
 """(root of the location, path as file systems compare it, digest)."""
@@ -30,7 +31,7 @@ class Claims:
     def add(self, name: str, said: Mapping[str, Any], place: Said | None, pin: Pin | None) -> None:
         """Note a variant: `said` is what the manifest says, `place` its location, `pin` what the lock holds."""
         if place is not None and pin is not None:
-            for claim in _claims(said, place, pin):
+            for claim in _claims(name, said, place, pin):
                 self._paths.setdefault(claim, name)
             if (root := root_of(place)) and place["store"] != "ollama":
                 self._files |= {f"{root}/{path}": name for path, _ in paths_of(said, place["store"], pin)}
@@ -47,7 +48,7 @@ class Claims:
         that means the same files.
         """
         if place is not None and pin is not None:
-            wanted = [self._paths.get(claim) for claim in _claims(said, place, pin)]
+            wanted = [self._paths.get(claim) for claim in _claims("", said, place, pin)]
             if wanted and all(wanted):
                 return wanted[0]
         mine = request_of("", said)
@@ -61,18 +62,23 @@ class Claims:
 
 def of_manifest(loaded: Loaded, pins: Mapping[str, Pin]) -> Claims:
     """Return what a manifest and its lock declare."""
+    claims = Claims()
+    for name, variant in loaded.manifest.variants.items():
+        pin = pins.get(name)
+        claims.add(name, variant.model_dump(), place_of(loaded, variant, pin), pin)
+    return claims
+
+
+def place_of(loaded: Loaded, variant: Variant, pin: Pin | None) -> Said | None:
+    """Return the location that a variant goes to, by its own word or by the routes; None when nobody can tell yet."""
     from reconciler.desired import route
     from reconciler.detect import told_by_names
 
-    claims = Claims()
+    paths = [file.path for file in pin.files] if pin else variant.files
+    told, quant = told_by_names(variant.source, paths)
     manifest = loaded.manifest
-    for name, variant in manifest.variants.items():
-        pin = pins.get(name)
-        told, quant = told_by_names(variant.source, [file.path for file in pin.files]) if pin else (None, None)
-        location = variant.location or route(manifest, variant, variant.format or told, variant.quant or quant)
-        place = manifest.locations[location].model_dump(exclude_none=True) if location else None
-        claims.add(name, variant.model_dump(), place, pin)
-    return claims
+    location = variant.location or route(manifest, variant, variant.format or told, variant.quant or quant)
+    return manifest.locations[location].model_dump(exclude_none=True) if location in manifest.locations else None
 
 
 def request_of(name: str, said: Mapping[str, Any]) -> Request:
@@ -96,16 +102,25 @@ def paths_of(said: Mapping[str, Any], store: str, pin: Pin) -> Sequence[tuple[st
     return tuple((placement.path, placement.artifact.digest) for placement in layout.files)
 
 
-def _claims(said: Mapping[str, Any], place: Said, pin: Pin) -> Iterator[Claim]:
-    root = root_of(place) or str(place.get("url") or "")
-    for path, digest in paths_of(said, place["store"], pin):
-        # Names of one Ollama model differ in nothing but the model's own name, which is a note and no file.
-        model = f"{said.get('served_as') or said['source']}\0" if place["store"] == "ollama" else ""
-        yield root, model + collision_key(path), digest
+def _claims(name: str, said: Mapping[str, Any], place: Said, pin: Pin) -> Iterator[Claim]:
+    root = _root(place)
+    if place["store"] == "ollama":
+        # Its models share blobs; what one is known by is its name, whatever it was made of.
+        try:
+            yield root, names.wanted(name, said["source"], said.get("served_as")).key, ""
+        except ValueError:
+            return
+    else:
+        for path, digest in paths_of(said, place["store"], pin):
+            yield root, collision_key(path), digest
+
+
+def _root(place: Said) -> str:
+    return root_of(place) or str(place.get("url") or "")
 
 
 def _key(said: Mapping[str, Any], place: Said | None) -> tuple[object, str]:
-    where = "" if place is None else f"{place['store']}:{root_of(place) or place.get('url') or ''}"
+    where = "" if place is None else f"{place['store']}:{_root(place)}"
     return _source(said["source"]), where
 
 
@@ -119,7 +134,5 @@ def _source(text: str) -> object:
         case "hf":
             return reference._replace(revision=None if reference.revision == "main" else reference.revision)
         case "ollama":
-            from reconciler.ollama import names
-
             return names.parse(text.removeprefix("ollama:")).key
     return reference

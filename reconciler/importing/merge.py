@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reconciler import editing, lockfile, resolve
+from reconciler import agreement, editing, lockfile
 from reconciler.errors import LockfileError
 from reconciler.importing import christening
-from reconciler.importing.claims import Claims, of_manifest, request_of
+from reconciler.importing.claims import Claims, of_manifest, place_of, request_of
 from reconciler.importing.found import Found, Row
 from reconciler.importing.places import Places, Said
 from reconciler.importing.target import FRESH, Target
@@ -47,13 +47,15 @@ class _New:
 
     found: Found
     said: Mapping[str, Any]
+    store: str
 
 
-def merge(target: Target, gathered: Iterable[Found | Row]) -> Merged:
+def merge(target: Target, gathered: Iterable[Found | Row], *, roles_of_known: bool = False) -> Merged:
     """Return manifest and lock with everything that was found, and a row for each.
 
     What is declared already (the same bytes at the same path, or the same files of the same source in the same place)
-    is known and changes nothing, except that the lock gets the pin that it lacks. Pins that are there never change.
+    is known and changes nothing, except that the lock gets the pin that it lacks, and with `roles_of_known` the roles
+    that it was found with. Pins that are there never change.
     Raise ManifestError when the manifest would not load; nothing is written by then.
     """
     pins = dict(target.lock.pins)
@@ -61,23 +63,28 @@ def merge(target: Target, gathered: Iterable[Found | Row]) -> Merged:
     claims = of_manifest(target.loaded, pins) if target.loaded else Claims()
     rows: list[Row] = []
     news: list[_New] = []
+    roles: list[tuple[str, str]] = []
     for each in gathered:
-        outcome = each if isinstance(each, Row) else _settled(each, places, claims, _placeholder(len(news)))
+        outcome = (
+            each if isinstance(each, Row) else _settled(each, target.loaded, places, claims, _placeholder(len(news)))
+        )
         if isinstance(outcome, _New):
             news.append(outcome)
         else:
             rows.append(outcome)
             if isinstance(each, Found) and outcome.kind == "known":
                 _complete(outcome.what, each, target.loaded, pins)
+                roles += [(role, outcome.what) for role in each.roles if roles_of_known]
     taken = target.loaded.manifest.variants if target.loaded else {}
-    names = christening.name_all([new.found for new in news], taken)
+    names = christening.name_all([(new.found, new.store) for new in news], taken)
     given = {_placeholder(index): name for index, name in enumerate(names)}
     rows = [row._replace(what=given.get(row.what, row.what)) for row in rows]
     for name, new in zip(names, news, strict=True):
         rows.append(_imported(name, new))
         if new.found.pin is not None:
             pins[name] = new.found.pin
-    texts = _texts(target, places.added, dict(zip(names, news, strict=True)))
+        roles += [(role, name) for role in new.found.roles]
+    texts = _texts(target, places.added, dict(zip(names, news, strict=True)), roles)
     lock = lockfile.Lock(pins=pins)
     lockfile.loads(lockfile.dumps(lock), str(target.lock_path))
     return Merged(target, texts, lock, tuple(rows), names)
@@ -107,11 +114,13 @@ def _placeholder(index: int) -> str:
     return f"\0{index}"  # no variant is called so
 
 
-def _settled(found: Found, places: Places, claims: Claims, placeholder: str) -> _New | Row:
+def _settled(found: Found, loaded: Loaded | None, places: Places, claims: Claims, placeholder: str) -> _New | Row:
     """Return what to add, or the row that says why nothing is."""
     source = str(found.variant.get("source", ""))
     if why := _wrong("Variant", found.variant) or (_wrong("Location", found.location[1]) if found.location else ""):
         return Row("problem", source, f"a manifest cannot say it: {why}", found.where)
+    from reconciler.declared import Variant
+
     said = dict(found.variant)
     place: Said | None = None
     if found.location is not None:
@@ -119,16 +128,16 @@ def _settled(found: Found, places: Places, claims: Claims, placeholder: str) -> 
             said["location"] = places.settle(*found.location)
         except ValueError as error:
             return Row("left-out", source, str(error), found.where)
-        place = found.location[1]
-    elif "location" in said:
-        place = {**places.declared, **places.added}.get(said["location"])
+        place = places.said(said["location"])
+    elif loaded is not None:
+        place = place_of(loaded, Variant.model_validate(said), found.pin)
     said = {**{key: said[key] for key in _ORDER if key in said}, **said}
     if (holder := claims.holder(said, place, found.pin)) is not None:
         return Row("known", holder, "declared already", found.where)
     claims.add(placeholder, said, place, found.pin)
     if found.pin is not None and (why := _unfit(found.pin, said)):
         found = replace(found, pin=None, notes=(*found.notes, f"not locked: {why}"))
-    return _New(found, said)
+    return _New(found, said, str(place["store"]) if place else "")
 
 
 def _wrong(model: str, said: Mapping[str, Any]) -> str:
@@ -151,7 +160,7 @@ def _unfit(pin: Pin, said: Mapping[str, Any]) -> str:
         lockfile.loads(lockfile.dumps(lockfile.Lock(pins={"pin": pin})), "pin")
     except LockfileError as error:
         return error.problems[0].summary
-    return resolve.mismatch(pin, request_of("", said)) or ""
+    return agreement.mismatch(pin, request_of("", said)) or ""
 
 
 def _complete(name: str, found: Found, loaded: Loaded | None, pins: dict[str, Pin]) -> None:
@@ -159,7 +168,7 @@ def _complete(name: str, found: Found, loaded: Loaded | None, pins: dict[str, Pi
     if loaded is None or found.pin is None or name in pins or name not in loaded.manifest.variants:
         return
     request = request_of(name, loaded.manifest.variants[name].model_dump())
-    if not _unfit(found.pin, {"source": found.pin.source}) and resolve.fits(found.pin, request):
+    if not _unfit(found.pin, {"source": found.pin.source}) and agreement.fits(found.pin, request):
         pins[name] = found.pin
 
 
@@ -169,18 +178,19 @@ def _imported(name: str, new: _New) -> Row:
     return Row("imported", name, "; ".join((f"{new.said['source']}{where}, {size}", *new.found.notes)), new.found.where)
 
 
-def _texts(target: Target, locations: Mapping[str, Said], news: Mapping[str, _New]) -> dict[Path, str]:
+def _texts(
+    target: Target, locations: Mapping[str, Said], news: Mapping[str, _New], served: Iterable[tuple[str, str]]
+) -> dict[Path, str]:
     """Return the files that change, with their new texts; raise ManifestError when together they would not load."""
     from reconciler.manifest import of
     from reconciler.manifestfiles import Found as Files
     from reconciler.manifestfiles import Source
 
-    if not news:
-        return {}
     roles: dict[str, list[str]] = {}
-    for name, new in news.items():
-        for role in new.found.roles:
-            roles.setdefault(role, []).append(name)
+    for role, name in served:
+        roles.setdefault(role, []).append(name)
+    if not news and not roles:
+        return {}
     text = target.texts.get(target.file, FRESH)
     where = inert(str(target.file))
     text = editing.add_locations(text, locations, where=where)

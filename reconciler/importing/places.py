@@ -44,6 +44,10 @@ class Places:
         self.added[name] = tilde(said)
         return name
 
+    def said(self, name: str) -> Said:
+        """Return a location as it is said, declared or added."""
+        return self.declared[name] if name in self.declared else self.added[name]
+
 
 def is_same(one: Said, other: Said) -> bool:
     """Whether two locations are one place, arranged alike."""

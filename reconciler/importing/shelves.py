@@ -77,16 +77,22 @@ def shelve(files: Iterable[ObservedFile]) -> tuple[list[Shelf], list[ObservedFil
 def without_declared(
     root: Path, files: Iterable[ObservedFile], request: Request
 ) -> tuple[list[ObservedFile], list[Row]]:
-    """Leave out files that the manifest wants where they are, with a row for each variant that wants them."""
+    """Leave out files that the manifest wants where they are, with a row for each variant that wants them.
+
+    What lies beside those and holds no weights goes with them.
+    """
     real = os.path.realpath(root)
     holders: dict[str, str] = {}
     rest: list[ObservedFile] = []
+    beside: set[str] = set()
     for file in files:
         holder = request.declared.get(f"{real}/{file.path}")
         if holder is None:
             rest.append(file)
         else:
             holders.setdefault(holder, str(root / file.path))
+            beside.add(file.path.rpartition("/")[0])
+    rest = [file for file in rest if is_weight(file.path) or file.path.rpartition("/")[0] not in beside]
     return rest, [Row("known", name, "declared already", where) for name, where in sorted(holders.items())]
 
 
