@@ -17,7 +17,7 @@ from reconciler.inert import inert
 from reconciler.located import Located
 from reconciler.paths import check_component, collision_key
 from reconciler.references import Reference, parse
-from reconciler.sources import Request, World, refusals, selection, urls
+from reconciler.sources import Request, World, previews, refusals, selection, urls
 from reconciler.sources import civitaiapi as api
 from reconciler.sources import civitaitold as told
 from reconciler.sources.civitaiapi import Match, by_hash
@@ -56,10 +56,12 @@ def current(request: Request, world: World) -> str | None:
 
 
 def locate(source: str, revision: str | None, artifact: Artifact, world: World) -> Located:
-    """Ask where the file is now, and that it still is the locked one."""
+    """Ask where the file is now, and that it still is the locked one; a preview is where its own address says."""
     reference = _reachable(source, world)
     if revision is None:
         raise SourceError("the lock names no version", where=source, hint="run `reconciler lock --upgrade`")
+    if artifact.url and not urlsplit(artifact.url).path.startswith(DOWNLOADS):
+        return previews.locate(artifact, world)
     hunt = Hunt(reference.repository, revision, artifact, world)
     confirm(hunt)
     located = follow(hunt)
@@ -201,7 +203,7 @@ def _fit(name: str) -> str:
     try:
         return check_component(name)
     except ValueError:
-        name = f"_{name}"
+        name = f"_{name}" if name else ""
     try:
         return check_component(name)
     except ValueError:
@@ -244,8 +246,12 @@ def _address(file: File, version: Version) -> str:
 def _exact(artifact: Artifact, version: Version, world: World) -> int:
     """Ask for the exact size where the API tells it rounded; its word is taken where it cannot be asked."""
     hunt = Hunt(str(version.model), str(version.number), artifact, world)
-    try:
-        size = follow(hunt).size
-    except (AccessError, NotFoundError):
-        size = None
-    return artifact.size if size is None else size
+
+    def ask() -> int:
+        try:
+            size = follow(hunt).size
+        except (AccessError, NotFoundError):
+            size = None
+        return artifact.size if size is None else size
+
+    return world.memory.once(("civitai-size", world.civitai, artifact.url), ask)
