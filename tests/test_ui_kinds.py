@@ -92,7 +92,7 @@ def test_an_air_tells_its_kind(source: str, kind: str | None) -> None:
 
 
 def test_the_type_of_a_file_wins_over_the_type_of_its_model() -> None:
-    about = {"civitai": {"type": "Checkpoint", "files": {"x.vae.pt": {"id": 1, "type": "VAE"}, "x.ckpt": {"id": 2}}}}
+    about = {"civitai": {"type": "Checkpoint", "files": [{"name": "x.vae.pt", "type": "VAE"}, {"name": "x.ckpt"}]}}
     assert kind_of_about(about, "x.vae.pt") == "vae"
     assert kind_of_about(about, "x.ckpt") == "checkpoint"
 
@@ -101,7 +101,7 @@ def test_what_no_loader_reads_is_refused_with_a_way_out() -> None:
     with pytest.raises(ValueError, match="give `kind`"):
         kind_of_about({"civitai": {"type": "Poses"}}, "x.safetensors")
     with pytest.raises(ValueError, match="Training Data"):
-        kind_of_about({"civitai": {"type": "LORA", "files": {"x.bin": {"type": "Training Data"}}}}, "x.bin")
+        kind_of_about({"civitai": {"type": "LORA", "files": [{"name": "x.bin", "type": "Training Data"}]}}, "x.bin")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from reconciler.inert import inert
 from reconciler.references import parse as parse_reference
 from reconciler.state import Artifact, Note, Pin
 from reconciler.ui.filenames import split
-from reconciler.ui.kinds import Kind
+from reconciler.ui.kinds import Kind, file_facts
 
 Companion = Literal["civitai-info", "metadata-json", "markdown", "preview"]
 COMPANIONS: tuple[Companion, ...] = get_args(Companion)
@@ -104,9 +104,7 @@ def subject(pin: Pin, artifact: Artifact, path: str, kind: Kind, preview: str) -
 
 
 def _of_file(facts: Mapping[str, Any], artifact: Artifact) -> dict[str, Any]:
-    files = facts.get("files")
-    told = files.get(artifact.path) if isinstance(files, Mapping) else None
-    told = told if isinstance(told, Mapping) else {}
+    told = file_facts(facts, artifact.path)
     metadata = {key: told[key] for key in ("format", "fp", "size") if isinstance(told.get(key), str)}
     found = {"id": told["id"]} if isinstance(told.get("id"), int) else {}
     return {**found, "type": _text(told.get("type")) or "Model", **({"metadata": metadata} if metadata else {})}

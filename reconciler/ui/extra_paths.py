@@ -140,14 +140,9 @@ class _Reading:
         type_ = LEGACY.get(key, key)
         if type_ not in TYPES:
             near = suggest(key.lower(), TYPES)
-            self.cautions.append(
-                f"{where}: ComfyUI has no folder type `{inert(key)}`"
-                + (
-                    f"; did you mean `{near}`?{' Case counts' * (near == key.lower())}"
-                    if near
-                    else ": only a custom node can read it"
-                )
-            )
+            case = " Case counts" if near == key.lower() else ""
+            meant = f"; did you mean `{near}`?{case}" if near else ": only a custom node can read it"
+            self.cautions.append(f"{where}: ComfyUI has no folder type `{inert(key)}`{meant}")
         line = int(where.rsplit(":", 2)[1])
         for path in said.split("\n"):
             if path:

@@ -229,9 +229,7 @@ def kind_of_about(about: Mapping[str, Any], path: str) -> Kind | None:
     facts = about.get("civitai")
     if not isinstance(facts, Mapping):
         return None
-    files = facts.get("files")
-    file = files.get(path) if isinstance(files, Mapping) else None
-    told = str(file.get("type") or "") if isinstance(file, Mapping) else ""
+    told = str(file_facts(facts, path).get("type") or "")
     if is_weightless(told):
         raise ValueError(f"{path!r} is of the type {told!r}, which no loader reads (use `exclude`)")
     if (found := kind_named(told)) is not None:
@@ -240,6 +238,13 @@ def kind_of_about(about: Mapping[str, Any], path: str) -> Kind | None:
     if is_weightless(type_):
         raise ValueError(f"{type_!r} of Civitai is nothing that a loader reads; give `kind` to place it all the same")
     return kind_named(type_)
+
+
+def file_facts(facts: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """Return what Civitai's facts tell of one file, by its path in the pin; empty when they tell nothing."""
+    files = facts.get("files")
+    told = files if isinstance(files, list | tuple) else ()
+    return next((each for each in told if isinstance(each, Mapping) and each.get("name") == path), {})
 
 
 def drawer_of(ui: Ui, kind: Kind) -> Drawer | None:

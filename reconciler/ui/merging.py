@@ -14,7 +14,7 @@ from reconciler.ui.companions import ENDINGS
 from reconciler.ui.previews import SUFFIXES, media_of
 
 _KEY = re.compile(r"([A-Za-z_][\w-]*):")
-_HEADING = re.compile(r"^# +(.+?) *$", re.MULTILINE)
+_HEADING = re.compile(r"^# +(.+?)[ \t\r]*$", re.MULTILINE)
 
 
 def is_companion(path: str) -> bool:
