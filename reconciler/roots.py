@@ -34,7 +34,8 @@ class Root:
 
 def roots_of(loaded: Loaded, ours: Iterable[Record], registry: Registry) -> tuple[Root, ...]:
     """Return the declared locations and, under names that do not clash, roots that only records still name."""
-    declared = [*_directories(loaded), *_servers(loaded)]
+    ours = tuple(ours)
+    declared = [*_directories(loaded), *_servers(loaded, ours)]
     names = {root.name for root in declared}
     paths = {path for root in declared for path in (root.path, *root.also)}
     more: dict[str, Root] = {}
@@ -86,12 +87,16 @@ def _directories(loaded: Loaded) -> Iterable[Root]:
             yield Root(name, spec.store, spec.root)
 
 
-def _servers(loaded: Loaded, environ: Mapping[str, str] = os.environ) -> Iterable[Root]:
+def _servers(loaded: Loaded, ours: Iterable[Record], environ: Mapping[str, str] = os.environ) -> Iterable[Root]:
+    # While a server is down nobody says which directory is its own: it is the one that it was.
+    known = {r.address.location: r.root for r in ours if r.manifest == loaded.identity and not is_address(r.root)}
     for name, spec in loaded.manifest.locations.items():
         if spec.store == "ollama":
             from reconciler.ollama.look import look, root_of
 
             seen = look(name, spec.url, spec.models, environ)
+            if not seen.api and spec.models is None and name in known:
+                seen = look(name, spec.url, known[name], environ)
             path = root_of(seen)
             others = frozenset({seen.url, seen.directory or seen.url} - {path})
             yield Root(name, spec.store, path, others, seen)

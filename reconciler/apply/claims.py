@@ -16,8 +16,9 @@ def check_unclaimed(place: Place, step: Step) -> None:
 
     stored = read_store(Path(place.root))
     ours = {note.path for note in (*step.notes, *step.unnotes)}  # these are written anew or go, before the files do
+    hidden = {broken.path for broken in stored.broken if broken.hides}
     for row in step.trash:
-        users = stored.users.get(row.path, frozenset()) - ours
+        users = (stored.users.get(row.path, frozenset()) | hidden) - ours
         if users:
             raise StaleError(f"{min(users)} names it by now", where=f"{step.address}: {row.path}", hint="plan again")
     if step.reason == "orphan-blob" and stored.broken:

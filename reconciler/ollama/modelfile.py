@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -83,3 +84,14 @@ def _end_of_action(text: str, start: int) -> int:
 def parameters_text(own: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     """Return the text of a params layer as `create` writes it: those of the base, each replaced where `own` has it."""
     return gojson.encode_map({**base, **own})
+
+
+def parameters_of(data: bytes) -> dict[str, Any]:
+    """Read the bytes of a params layer; raise ValueError when they are no JSON object, or far too many."""
+    try:
+        value = json.loads(data) if len(data) <= LARGEST else None
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError("no parameters of a model: expected a JSON object")
+    return value

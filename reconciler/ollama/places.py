@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
@@ -25,7 +26,7 @@ def with_index(place: ObservedLocation, seen: Seen | None) -> ObservedLocation:
     return replace(
         place,
         observed=mode,
-        users=stored.users,
+        users=_users(stored, place),
         orphans=orphans(stored, place.files, time.time()),
         told=_told(stored, place),
         read_only=_read_only(place, seen),
@@ -72,6 +73,14 @@ def _trashed(name: names.Name, size: int, digest: Digest) -> Trashed:
     return Trashed(
         name.short, name.path, size, digest, float(since) if known else time.time(), int(generation) if known else 0, ""
     )
+
+
+def _users(stored: Stored, place: ObservedLocation) -> Mapping[str, frozenset[str]]:
+    """Return who names which blob; what hides its content may name every one."""
+    hidden = frozenset(broken.path for broken in stored.broken if broken.hides)
+    if not hidden:
+        return stored.users
+    return {path: stored.users.get(path, frozenset()) | hidden for path in place.files if path.startswith("blobs/")}
 
 
 def _read_only(place: ObservedLocation, seen: Seen | None) -> str:

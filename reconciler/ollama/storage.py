@@ -60,11 +60,15 @@ class StoredModel(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """An entry that the server stumbles over, or that we cannot read: `path` below the directory, what, what to do."""
+    """An entry that the server stumbles over, or that we cannot read: `path` below the directory, what, what to do.
+
+    `hides` says that manifests in it may be good and name any blob.
+    """
 
     path: str
     what: str
     remedy: str
+    hides: bool = False
 
     def __str__(self) -> str:
         return f"{inert(self.path)}: {self.what}; {self.remedy}"
@@ -75,7 +79,7 @@ class Stored:
     """What a directory holds. `why` says why nothing could be read, '' when it could; a missing one holds nothing.
 
     `users` says which manifests name a blob, both as paths below the directory. A manifest that is damaged counts for
-    every digest that its bytes still show; one that cannot be read is in `broken`, and may name any blob.
+    every digest that its bytes still show; one that cannot be read is in `broken`, and hides which blobs it names.
     """
 
     directory: str
@@ -105,7 +109,8 @@ def read_store(directory: Path) -> Stored:
         if top in there:
             _walk(found, top, _DEPTH)
     if any(path in (_V1, _V2) for path, *_ in found.broken):
-        why = "; ".join(f"{inert(root)}/{path} {what}" for path, what, _ in found.broken if path in (_V1, _V2))
+        tops = [broken for broken in found.broken if broken.path in (_V1, _V2)]
+        why = "; ".join(f"{inert(root)}/{broken.path} {broken.what}" for broken in tops)
         return Stored(root, broken=tuple(found.broken), v2=_V2 in there, why=why)
     known = {model.name.key for model in found.models if model.path.startswith(f"{_V1}/")}
     models = [m for m in found.models if m.path.startswith(f"{_V1}/") or m.name.key not in known]
@@ -215,8 +220,8 @@ class _Found:
     users: dict[str, set[str]] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
 
-    def tell(self, path: str, what: str, remedy: str) -> None:
-        self.broken.append(Broken(path, what, remedy))
+    def tell(self, path: str, what: str, remedy: str, *, hides: bool = False) -> None:
+        self.broken.append(Broken(path, what, remedy, hides))
 
     def by_hand(self, path: str) -> str:
         return f"remove it: {remove_command(f'{self.root}/{path}')}"
@@ -230,7 +235,8 @@ def _walk(found: _Found, folder: str, depth: int) -> None:
     except FileNotFoundError:
         return  # gone since its parent was listed
     except OSError as error:
-        found.tell(folder, f"cannot be read: {error.strerror}", "what it holds is unknown; check its owner and mode")
+        what = f"cannot be read: {error.strerror}"
+        found.tell(folder, what, "what it holds is unknown; check its owner and mode", hides=True)
         return
     found.folders.append(folder)
     for entry in entries:
@@ -241,12 +247,13 @@ def _walk(found: _Found, folder: str, depth: int) -> None:
         try:
             is_folder = entry.is_dir()
         except OSError as error:
-            found.tell(path, f"cannot be looked at: {error.strerror}", "what it holds is unknown")
+            found.tell(path, f"cannot be looked at: {error.strerror}", "what it holds is unknown", hides=True)
             continue
         if is_folder:
             _walk(found, path, depth - 1)
         elif entry.is_symlink():
-            found.tell(path, "a link that leads nowhere: which models it held is unknown", found.by_hand(path))
+            what = "a link that leads nowhere: which models it held is unknown"
+            found.tell(path, what, found.by_hand(path), hides=True)
 
 
 def _manifest(found: _Found, path: str, entry: os.DirEntry[str]) -> None:
@@ -257,7 +264,7 @@ def _manifest(found: _Found, path: str, entry: os.DirEntry[str]) -> None:
             return
         data, mtime_ns = _content(entry.path)
     except ValueError as error:
-        found.tell(path, str(error), f"it keeps the server from tidying up; {found.by_hand(path)}")
+        found.tell(path, str(error), f"it keeps the server from tidying up; {found.by_hand(path)}", hides=True)
         return
     except OSError as error:
         _unreadable(found, path, entry, error)
@@ -271,7 +278,7 @@ def _unreadable(found: _Found, path: str, entry: os.DirEntry[str], error: OSErro
         found.tell(path, what, found.by_hand(path))
     elif error.errno != errno.ENOENT:  # gone since it was listed is no news
         what = f"cannot be read: {error.strerror}"
-        found.tell(path, what, "which blobs it names is unknown; check its owner and mode")
+        found.tell(path, what, "which blobs it names is unknown; check its owner and mode", hides=True)
 
 
 def _judge(found: _Found, path: str, data: bytes, mtime_ns: int, link: str | None) -> None:
