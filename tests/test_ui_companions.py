@@ -134,7 +134,8 @@ def test_whatever_upstream_said_the_notes_can_be_read_again(about: dict[str, Any
 @pytest.mark.parametrize(
     ("level", "rating", "shown"),
     [(1, "pg", True), (2, "pg", False), (2, "pg-13", True), (4, "r", True), (8, "r", False), (16, "xxx", True),
-     (32, "xxx", False), (0, "pg", False), (0, "xxx", True), (None, "r", False), (3, "pg-13", True), (True, "pg", False)],
+     (32, "xxx", False), (0, "pg", False), (0, "xxx", True), (None, "r", False), (3, "pg-13", True),
+     (True, "pg", False)],
 )  # fmt: skip
 def test_a_picture_is_shown_up_to_the_rating(level: Any, rating: Any, shown: bool) -> None:
     assert is_allowed(level, rating) is shown
@@ -188,7 +189,10 @@ def test_notes_of_json_gain_what_they_lack_and_keep_what_users_wrote() -> None:
 
 def test_a_page_gains_keys_and_sections_and_keeps_its_own() -> None:
     theirs = "---\ntitle: Mine\ntags:\n  - a\n---\n\nMy words.\n\n# Trigger words\n\n- mine\n"
-    ours = '---\ntitle: "T"\nAIR: "urn:air:x"\nhashes:\n  SHA256: "AB"\n---\n\n# T\n\n# Trigger Words\n\n- `x`\n\n# About this version\n\nA.\n'
+    ours = (
+        '---\ntitle: "T"\nAIR: "urn:air:x"\nhashes:\n  SHA256: "AB"\n---\n\n'
+        "# T\n\n# Trigger Words\n\n- `x`\n\n# About this version\n\nA.\n"
+    )
     assert merge("x.md", theirs, ours) == (
         '---\ntitle: Mine\ntags:\n  - a\nAIR: "urn:air:x"\nhashes:\n  SHA256: "AB"\n---\n'
         "\nMy words.\n\n# Trigger words\n\n- mine\n\n# About this version\n\nA.\n"
@@ -221,7 +225,8 @@ def test_what_nobody_can_merge_is_left_alone(path: str, theirs: str) -> None:
 @pytest.mark.parametrize(
     ("path", "data", "why"),
     [
-        ("x.civitai.info", b"{}", None), ("x.civitai.info", b"<html>", "not JSON"), ("x.metadata.json", b"[]", "object"),
+        ("x.civitai.info", b"{}", None), ("x.civitai.info", b"<html>", "not JSON"),
+        ("x.metadata.json", b"[]", "object"),
         ("x.md", b"\xff\xfe", "not UTF-8"), ("x.md", b"anything", None), ("x.preview.png", b"<html>", "no picture"),
         ("x.preview.png", b"\xff\xd8\xff", "image/jpeg, not .png"), ("x.preview.jpg", b"\xff\xd8\xff", None),
     ],
