@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,7 +80,8 @@ class RealServer:
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.communicate(timeout=30)
+        self._process.wait(timeout=30)
+        self._listener.join()
 
     def _begin(self) -> None:
         self._process = subprocess.Popen(
@@ -93,6 +95,8 @@ class RealServer:
                 break
         else:
             raise RuntimeError(f"{self._binary} did not start: {''.join(said)[-2000:]}")
+        self._listener = threading.Thread(target=self._process.stderr.read, daemon=True)  # a full pipe would stop it
+        self._listener.start()
 
 
 @pytest.fixture(params=["embedded", "real"])

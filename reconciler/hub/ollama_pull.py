@@ -221,10 +221,14 @@ def _note(path: Path, part: _Part) -> None:
 
 
 def _fetch(path: Path, part: _Part, url: str, halt: Halt) -> Generator[int, None, None]:
-    """Yield how many bytes came; note how far a part is whenever it ends early. The status is not looked at."""
-    done, error = part.completed, "EOF"
+    """Yield how many bytes came; note how far the part is whenever a try ends. No status is looked at.
+
+    What was cut off counts as far as it came; of a body that is whole and too short, a page or a refusal, nothing does.
+    """
+    done, error = part.completed, ""
     with path.with_name(f"{path.name}-partial").open("r+b") as file:
         for _ in range(_TRIES):
+            begun, error = done, "unexpected EOF"
             wanted = {"Range": f"bytes={part.offset + done}-{part.offset + part.size - 1}"}
             try:
                 with _exchange("GET", url, wanted, halt) as response:
@@ -233,9 +237,11 @@ def _fetch(path: Path, part: _Part, url: str, halt: Halt) -> Generator[int, None
                         file.write(block)
                         done += len(block)
                         yield len(block)
-            except (http.client.HTTPException, OSError) as problem:
-                error = "unexpected EOF" if isinstance(problem, http.client.IncompleteRead) else str(problem)
-            except Bad as problem:
+                    whole = done - begun == int(response.getheader("Content-Length") or -1)
+                if whole and done < part.size:
+                    yield begun - done
+                    done, error = begun, "EOF"
+            except (http.client.HTTPException, OSError, Bad) as problem:
                 error = str(problem)
             finally:
                 file.flush()
