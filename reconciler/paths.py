@@ -20,6 +20,8 @@ _RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[
 _ORDINARY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*(?:\.[A-Za-z0-9_+-]+)*")
 """A component of which only length and reserved names are left to check."""
 _DRIVE = re.compile(r"[A-Za-z]:")
+_PORT = re.compile(r"^(manifests/[A-Za-z0-9_][A-Za-z0-9_.-]*):[0-9]{1,5}(?=/|$)")
+"""The one place for a colon: Ollama files the models of a registry by its address, port and all."""
 _VARIABLE = re.compile(r"\$|%[^/%]+%")
 
 _TREES = (
@@ -65,7 +67,7 @@ def check_relative(path: str) -> str:
         raise ValueError(f"`{_shown(path)}` starts with a drive; expected a relative path with `/`")
     if len(path) > MAX_PATH or len(path.encode(errors="replace")) > MAX_PATH:
         raise ValueError(f"a path of {len(path.encode(errors='replace'))} bytes; {MAX_PATH} are allowed")
-    for component in path.split("/"):
+    for component in (_PORT.sub(r"\1", path, count=1) if ":" in path else path).split("/"):
         check_component(component)
     return path
 

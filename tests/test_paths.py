@@ -217,3 +217,23 @@ def test_a_root_is_never_a_place_of_somebody_else(text: str, reason: str) -> Non
 def test_a_directory_that_holds_the_home_directory_is_no_root() -> None:
     with pytest.raises(ValueError, match="holds the home directory"):
         check_root(str(Path("~").expanduser().parent))
+
+
+@pytest.mark.parametrize("path", ["manifests/127.0.0.1:18500/acme/tiny/v1", "manifests/localhost:5000"])
+def test_a_registry_with_a_port_is_filed_as_ollama_files_it(path: str) -> None:
+    assert check_relative(path) == path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "blobs/127.0.0.1:80/x",
+        "manifests/host:80:81/x",
+        "manifests/host:port/x",
+        "manifests/h:80/a:1",
+        "x/manifests/h:80",
+    ],
+)
+def test_no_other_colon_is_allowed(path: str) -> None:
+    with pytest.raises(ValueError, match="`:`"):
+        check_relative(path)
