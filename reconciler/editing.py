@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reconciler.splicing import Cut, Sheet
 
 _BOM = "\ufeff"
+_SECTIONS = ("locations", "variants", "roles")
 
 Entries = Mapping[str, Mapping[str, Any]]
 """Name -> what the manifest says of it: plain values (text, numbers, booleans, lists, maps)."""
@@ -71,8 +72,6 @@ def remove_variant(text: str, name: str, *, where: str = "manifest") -> str:
     roles = meant.get("roles") or {}
     if said.pop(name, None) is None and not any(name in (names or ()) for names in roles.values()):
         return text
-    if isinstance(meant.get("variants"), dict) and not said:
-        meant["variants"] = None
     for role, names in roles.items():
         roles[role] = [each for each in names or () if each != name] if name in (names or ()) else names
 
@@ -188,13 +187,16 @@ def _value(text: str, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise ManifestError("expected a map at the top, as every manifest has", where=where)
+    for section in _SECTIONS:
+        if not isinstance(value.get(section), dict | None):
+            raise ManifestError(f"`{section}` is no map", where=where, hint="`reconciler validate` finds every mistake")
+    if not all(isinstance(names, list | None) for names in (value.get("roles") or {}).values()):
+        raise ManifestError("a role is no list", where=where, hint="`reconciler validate` finds every mistake")
     return value
 
 
 def _edited(text: str, cuts: Callable[[Sheet], Iterable[Cut]], meant: Any, where: str) -> str:
     """Return the text with cuts made; raise ManifestError when it would not say exactly what is meant."""
-    from ruamel.yaml.error import YAMLError
-
     from reconciler import splicing
 
     bom = _BOM if text.startswith(_BOM) else ""
@@ -202,11 +204,16 @@ def _edited(text: str, cuts: Callable[[Sheet], Iterable[Cut]], meant: Any, where
         page = splicing.sheet(text.removeprefix(_BOM))
         after = bom + splicing.cut(page.text, tuple(cuts(page)))
         said = read(after.encode(), where).value
-    except (YAMLError, ManifestError, ValueError) as error:
+    except (ManifestError, ValueError) as error:
         raise _refused(where, str(error)) from None
-    if not _same(said, meant):
+    if not _same(_without_empty(said), _without_empty(meant)):
         raise _refused(where, "the edit would have changed something else")
     return after
+
+
+def _without_empty(value: Any) -> Any:
+    """Leave out sections that hold nothing, however they say it."""
+    return {key: said for key, said in value.items() if said or key not in _SECTIONS} if value else {}
 
 
 def _refused(where: str, why: str) -> ManifestError:

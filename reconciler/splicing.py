@@ -1,24 +1,21 @@
 """Find where a key, an entry or an item of a YAML text stands, and where a new one goes; the rest stays, byte for byte.
 
-A round trip through a dumper would fold, quote and indent what nobody asked to change, so the text is cut open instead:
-ruamel.yaml's composer says where every node begins and ends (`Mark.index`), and new text goes in between. Imported
-lazily, because ruamel.yaml is heavy.
+A round trip through a dumper (ruamel.yaml's, too) would fold, quote and indent what nobody asked to change, so the text
+is cut open instead: the parser that reads manifests says where every node begins and ends, and new text goes between.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
-
-from ruamel.yaml import YAML
-from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from reconciler import yamlwrite
 
 Node = Any
-"""A node of ruamel.yaml: its classes do not say which of their attributes belong to which kind."""
+"""A node as PyYAML and ruamel.yaml compose it: `id` (scalar, sequence, mapping), `value`, and marks with an `index`."""
 
 _COMMENT = re.compile(r"([ ]*)#[^\n]*(?:\n|\Z)|[ \t\r]*(?:\n|\Z)")
 
@@ -43,16 +40,34 @@ class Sheet:
     """A YAML text and its nodes. `root` is None for a text of comments only. `step` is how deep its levels go in."""
 
     text: str
-    root: Node | None
+    root: Node
     newline: str
     step: int
 
 
 def sheet(text: str) -> Sheet:
-    """Take a text (without byte order mark) apart; raise ruamel's YAMLError when it is no YAML."""
-    root = YAML(typ="rt", pure=True).compose(text)
+    """Take a text (without byte order mark) apart; raise ValueError when it is no YAML."""
+    compose, errors = _composer()
+    try:
+        root = compose(text)
+    except errors as error:
+        raise ValueError(str(error)) from None
     newline = "\r\n" if 2 * text.count("\r\n") > text.count("\n") else "\n"
     return Sheet(text, root, newline, _step(root))
+
+
+def _composer() -> tuple[Callable[[str], Node], type[Exception]]:
+    """Return the function that makes nodes of a text, and its error: of the parser that `yamlread` takes, too."""
+    try:
+        import yaml  # type: ignore[import-untyped]
+
+        return partial(yaml.compose, Loader=yaml.CSafeLoader), yaml.YAMLError
+    except (ImportError, AttributeError):  # no PyYAML, or one without libyaml
+        pass
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    return YAML(typ="rt", pure=True).compose, YAMLError
 
 
 def cut(text: str, cuts: Sequence[Cut]) -> str:
@@ -65,7 +80,7 @@ def cut(text: str, cuts: Sequence[Cut]) -> str:
     return "".join((*parts, text[at:]))
 
 
-def find(mapping: Node | None, key: str) -> Pair | None:
+def find(mapping: Node, key: str) -> Pair | None:
     """Return the pair of a mapping with this key."""
     pairs = _pairs(mapping)
     return next((pair for pair in pairs if pair.key.value == key), None)
@@ -73,7 +88,7 @@ def find(mapping: Node | None, key: str) -> Pair | None:
 
 def is_empty(node: Node) -> bool:
     """Whether a node says nothing: null, `~`, or nothing at all."""
-    return isinstance(node, ScalarNode) and not node.style and node.value in ("", "~", "null", "Null", "NULL")
+    return _is(node, "scalar") and not node.style and node.value in ("", "~", "null", "Null", "NULL")
 
 
 def put(page: Sheet, owner: Pair | None, entries: Mapping[str, Any]) -> list[Cut]:
@@ -81,7 +96,7 @@ def put(page: Sheet, owner: Pair | None, entries: Mapping[str, Any]) -> list[Cut
     node = owner.value if owner else page.root
     if owner is None and (node is None or is_empty(node)):
         return [_at_line(page, len(page.text), _lines(page, entries, 0))]
-    if isinstance(node, MappingNode) and not node.flow_style:
+    if _is(node, "mapping") and not node.flow_style:
         column = node.value[0][0].start_mark.column
         apart = [""] if owner is None else []  # a new section stands apart from the one above
         return [_at_line(page, _below(page, _end(page, node), column), [*apart, *_lines(page, entries, column)])]
@@ -97,7 +112,7 @@ def append(page: Sheet, owner: Pair, items: Sequence[str]) -> list[Cut]:
     """Add items at the end of the list that `owner` holds, in that list's style."""
     node = owner.value
     said = ", ".join(yamlwrite.flow(item) for item in items)
-    if not isinstance(node, SequenceNode):
+    if not _is(node, "sequence"):
         return [*_emptied(page, owner), Cut(_colon(page, owner), _colon(page, owner), f" [{said}]")]
     if node.flow_style:
         return [_between_brackets(page, node, said)]
@@ -131,22 +146,26 @@ def reword(node: Node, text: str) -> Cut:
     return Cut(node.start_mark.index, node.end_mark.index, said)
 
 
-def items(node: Node | None) -> Sequence[Node]:
+def items(node: Node) -> Sequence[Node]:
     """Return the items of a list, none for anything else."""
-    return tuple(node.value) if isinstance(node, SequenceNode) else ()
+    return tuple(node.value) if _is(node, "sequence") else ()
 
 
-def pairs(node: Node | None) -> Sequence[Pair]:
+def pairs(node: Node) -> Sequence[Pair]:
     """Return the pairs of a mapping, none for anything else."""
     return tuple(_pairs(node))
 
 
-def _pairs(node: Node | None) -> list[Pair]:
-    return [Pair(*each) for each in node.value] if isinstance(node, MappingNode) else []
+def _is(node: Node, kind: str) -> bool:
+    return node is not None and bool(node.id == kind)
+
+
+def _pairs(node: Node) -> list[Pair]:
+    return [Pair(*each) for each in node.value] if _is(node, "mapping") else []
 
 
 def _members(node: Node) -> Sequence[Node | Pair]:
-    return _pairs(node) if isinstance(node, MappingNode) else tuple(node.value)
+    return _pairs(node) if _is(node, "mapping") else tuple(node.value)
 
 
 def _first(member: Node | Pair) -> int:
@@ -156,10 +175,10 @@ def _first(member: Node | Pair) -> int:
 def _end(page: Sheet, member: Node | Pair) -> int:
     """Return the offset behind the last character that belongs to a node, without the comments that follow."""
     if isinstance(member, Pair):
-        if isinstance(member.value, ScalarNode) and member.value.start_mark.index == member.value.end_mark.index:
+        if _is(member.value, "scalar") and member.value.start_mark.index == member.value.end_mark.index:
             return _colon(page, member)
         return _end(page, member.value)
-    if isinstance(member, ScalarNode) or member.flow_style or not member.value:
+    if _is(member, "scalar") or member.flow_style or not member.value:
         return int(member.end_mark.index)
     return _end(page, _members(member)[-1])
 
@@ -230,8 +249,8 @@ def _indent(text: str, at: int) -> int:
     return len(text) - begin - len(text[begin:].lstrip(" "))
 
 
-def _step(root: Node | None) -> int:
+def _step(root: Node) -> int:
     for pair in _pairs(root):
-        if isinstance(pair.value, MappingNode) and not pair.value.flow_style:
+        if _is(pair.value, "mapping") and not pair.value.flow_style:
             return max(1, int(pair.value.value[0][0].start_mark.column) - int(pair.key.start_mark.column))
     return 2
