@@ -94,7 +94,10 @@ def paths_of(said: Mapping[str, Any], store: str, pin: Pin) -> Sequence[tuple[st
     """Return (path below the root, digest) of every file; none where the store cannot hold it."""
     if store not in STORES:
         return ()
-    wish = Wish("", said.get("served_as"), said.get("license"), said.get("modelfile") or {})
+    wish = Wish(
+        "", said.get("served_as"), said.get("license"), said.get("modelfile") or {}, said.get("kind"),
+        said.get("subfolder") or "",
+    )  # fmt: skip
     try:
         layout = store_of(store).layout(pin, wish)
     except ValueError:

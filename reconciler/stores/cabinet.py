@@ -52,7 +52,7 @@ def arrange(ui: Ui, pin: Pin, wish: Wish) -> Layout:
     optional: set[str] = set()
     for file in weights:
         kind = kind_of_file(pin, wish, file)
-        path = _checked(f"{_folder(ui, kind, wish)}/{_name(pin, wish, file)}")
+        path = _checked(f"{_folder(ui, kind, wish)}/{_name(pin, wish, file, alone=len(weights) == 1)}")
         files.append(Placement(path, file))
         beside = [Placement(f"{filenames.split(path)[0]}.preview{filenames.split(p.path)[1]}", p) for p in previews[:1]]
         files += [each for each in beside if each.path not in optional]
@@ -141,7 +141,10 @@ def _folder(ui: Ui, kind: Kind, wish: Wish) -> str:
     return f"{folder}/{wish.subfolder}" if wish.subfolder else folder
 
 
-def _name(pin: Pin, wish: Wish, file: Artifact) -> str:
+def _name(pin: Pin, wish: Wish, file: Artifact, *, alone: bool) -> str:
+    suffix = filenames.split(file.path.rpartition("/")[2])[1]
+    if wish.served_as and alone:
+        return filenames.safe(wish.served_as.removesuffix(suffix)) + suffix
     reference = parse_reference(pin.source)
     said = pin.about.get("civitai")
     about = said if isinstance(said, Mapping) else {}
