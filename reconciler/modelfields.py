@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Annotated, Any
 
 from pydantic import (
@@ -10,7 +12,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    FiniteFloat,
     StrictBool,
     StrictInt,
     WithJsonSchema,
@@ -28,7 +29,7 @@ _STOP = {"type": "string", "minLength": 1, "maxLength": 1024}
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"expected a number, found `{inert(str(value))[:80]}`")
     return value
 
@@ -47,7 +48,7 @@ def _texts(value: Any) -> Any:
 def _server(url: str) -> str:
     from reconciler.ollama.address import url_of
 
-    if not url.lower().startswith(("http://", "https://")):
+    if not re.match(r"https?://[^/:]", url, re.IGNORECASE):
         raise ValueError(f"expected a URL such as `http://127.0.0.1:11434`, found `{inert(url)[:80]}`")
     try:
         return url_of(url, {})
@@ -57,9 +58,13 @@ def _server(url: str) -> str:
 
 LongText = Annotated[str, AfterValidator(modelfile.check_text), WithJsonSchema(_LONG_TEXT)]
 Template = Annotated[str, AfterValidator(modelfile.check_template), WithJsonSchema(_LONG_TEXT)]
-Server = Annotated[str, AfterValidator(_server), WithJsonSchema({"type": "string", "pattern": "^https?://[^@?#]+$"})]
+Server = Annotated[
+    str,
+    AfterValidator(_server),
+    WithJsonSchema({"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/:@?#][^@?#]*$"}),
+]
 Integer = Annotated[StrictInt, Field(ge=-_LARGEST, le=_LARGEST)]
-Number = Annotated[FiniteFloat, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number)]
 Stops = Annotated[
     list[str],
     BeforeValidator(_texts),

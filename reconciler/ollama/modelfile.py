@@ -23,6 +23,7 @@ OBSOLETE = frozenset({
 """Parameters of older servers; one of today warns of them, or refuses them."""
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_COMMENT_BEGINS = re.compile(r"\{\{(?:-\s)?/\*")
 _COMMENT = re.compile(r"\{\{(?:-\s)?/\*.*?\*/(?:\s-)?\}\}", re.DOTALL)
 _MARK = re.compile(r""""(?:\\.|[^"\\\n])*"|`[^`]*`|'(?:\\.|[^'\\\n])+'|\}\}|["`']""")
 """What may end an action, and what may hide its end; a quote by itself is one that is never closed."""
@@ -69,15 +70,16 @@ def check_template(text: str) -> str:
 
 
 def _end_of_action(text: str, start: int) -> int:
-    if comment := _COMMENT.match(text, start):
-        return comment.end()
-    at = start + 2
-    while found := _MARK.search(text, at):
-        if found[0] == "}}":
-            return found.end()
-        if len(found[0]) == 1:
-            break
-        at = found.end()
+    if _COMMENT_BEGINS.match(text, start):
+        comment = _COMMENT.match(text, start)
+        if comment:
+            return comment.end()
+    else:
+        at = start + 2
+        while (found := _MARK.search(text, at)) and len(found[0]) > 1:
+            if found[0] == "}}":
+                return found.end()
+            at = found.end()
     raise ValueError(f"`{inert(text[start : start + 40])}` opens what is never closed")
 
 
