@@ -29,7 +29,9 @@ WORLDLY = {
 
 PURE = (
     "air", "content", "links", *(f"catalog.{path.stem}" for path in sorted((HOUSE / "catalog").glob("[a-z]*.py"))),
-    "catalog", *(f"workflows.{path.stem}" for path in sorted((HOUSE / "workflows").glob("[a-z]*.py"))), "decide", "desired", "diff", "facts", "globs", "inert", "leaving", "naming", "plan", "planjson",
+    "catalog",
+    *(f"workflows.{path.stem}" for path in sorted((HOUSE / "workflows").glob("[a-z]*.py"))),
+    "decide", "desired", "diff", "facts", "globs", "inert", "leaving", "naming", "plan", "planjson",
     "planread", "receipt", "references", "reuse", "safety", "selecting", "stale", "state", "world", "apply.order",
     "detect.rules", *(f"stores.{path.stem}" for path in sorted((HOUSE / "stores").glob("*.py"))),
     *(f"render.{path.stem}" for path in sorted((HOUSE / "render").glob("*.py"))),

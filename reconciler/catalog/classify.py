@@ -90,6 +90,11 @@ def judge(data: bytes, path: str) -> Judged:
     )  # fmt: skip
 
 
+def unreadable(path: str, why: str) -> Judged:
+    """Return what a page is that the caller could not read."""
+    return Judged(Page(path, trouble=why), "INVALID", False, (), 0, (why,), (f"make the page readable: {why}",))
+
+
 def _air_of(page: Page) -> tuple[Air | None, str]:
     """Return the AIR of the front matter, and what is wrong with the text that stands in its place."""
     if page.air is None:

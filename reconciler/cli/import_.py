@@ -14,7 +14,7 @@ from reconciler.errors import InputError
 from reconciler.importing import IMPORTERS, subjects
 
 if TYPE_CHECKING:
-    from reconciler.importing import Found, Row
+    from reconciler.importing import Found, Row, Table
     from reconciler.importing.merge import Merged
     from reconciler.importing.target import Target
 
@@ -56,10 +56,11 @@ def command(
         raise InputError(f"cannot import {subject!r}", hint=_near(subject))
     path = reports.check_path(report) if report else None
     target = open_target(manifest)
-    merged = merge(target, _gathered(subject, tuple(args or ()), target, offline=offline))
+    gathered, table = _gathered(subject, tuple(args or ()), target, offline=offline)
+    merged = merge(target, gathered)
     written = write(merged)
     if path is not None:
-        reports.save(path, merged.rows)
+        reports.save(path, merged.rows, table)
     if json:
         value = {
             "manifest": str(target.path),
@@ -72,10 +73,12 @@ def command(
     return 0
 
 
-def _gathered(subject: str, args: Sequence[str], target: Target, *, offline: bool) -> list[Found | Row]:
-    """Let the importer look; what it needs is opened for it."""
+def _gathered(
+    subject: str, args: Sequence[str], target: Target, *, offline: bool
+) -> tuple[list[Found | Row], Table | None]:
+    """Let the importer look; what it needs is opened for it. Return what it found, and its own report if it has one."""
     from reconciler.digests import Digests
-    from reconciler.importing import importer_of
+    from reconciler.importing import Table, importer_of
     from reconciler.importing.ask import request_of
 
     world = session.upstream(target.loaded, offline=offline)
@@ -84,7 +87,8 @@ def _gathered(subject: str, args: Sequence[str], target: Target, *, offline: boo
         gathered = list(importer_of(subject).gather(request))
         for warning in digests.warnings:
             session.tell(f"warning: {warning}")
-    return gathered
+    tables = [each for each in gathered if isinstance(each, Table)]
+    return [each for each in gathered if not isinstance(each, Table)], tables[0] if tables else None
 
 
 def _near(subject: str) -> str:

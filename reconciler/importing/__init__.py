@@ -1,8 +1,8 @@
 """Take over what is there: one module a kind of place or list, and the table of them.
 
-An importer is a module with `gather(request) -> Iterable[Found | Row]`: it looks, and says what it found and what it
-leaves out, and why. It changes nothing. `merge` turns that into the texts of a manifest and its lock, and `write`
-writes them; both are the same for every importer.
+An importer is a module with `gather(request) -> Iterable[Found | Row | Table]`: it looks, and says what it found and
+what it leaves out, and why. It changes nothing. `merge` turns that into the texts of a manifest and its lock, and
+`write` writes them; both are the same for every importer.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, cast
 
-from reconciler.importing.found import Found, Kind, Request, Row
+from reconciler.importing.found import Found, Kind, Request, Row, Table
 
-__all__ = ["IMPORTERS", "Found", "Importer", "Kind", "Request", "Row", "Subject", "importer_of", "subjects"]
+__all__ = ["IMPORTERS", "Found", "Importer", "Kind", "Request", "Row", "Subject", "Table", "importer_of", "subjects"]
 
 
 class Subject(NamedTuple):
@@ -29,7 +29,7 @@ class Subject(NamedTuple):
 class Importer(Protocol):
     """One kind of thing to take over."""
 
-    def gather(self, request: Request) -> Iterable[Found | Row]:
+    def gather(self, request: Request) -> Iterable[Found | Row | Table]:
         """Look, change nothing, and yield what was found and what is left out. Raise InputError for wrong arguments."""
 
 

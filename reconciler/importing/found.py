@@ -28,6 +28,13 @@ class Row(NamedTuple):
     where: str = ""
 
 
+class Table(NamedTuple):
+    """A report in a form of its own, which `--report` writes instead of the rows."""
+
+    csv: str
+    json: str
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """One variant that was found, as the manifest would say it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -14,44 +14,144 @@ from reconciler.importing.found import Found, Request, Row
 from reconciler.inert import inert
 from reconciler.naming import Named
 from reconciler.references import parse
-from reconciler.ui.kinds import DRAWERS, UIS, WEIGHTS, Kind, Ui, kind_named, ui_of
+from reconciler.ui.kinds import DRAWERS, WEIGHTS, Kind, Ui, kind_named, ui_of
 
 ROOTS: Mapping[Ui, str] = {
     "comfyui": "~/ComfyUI/models", "a1111": "~/stable-diffusion-webui", "forge": "~/stable-diffusion-webui-forge",
     "sdnext": "~/automatic",
 }  # fmt: skip
-"""Where each web interface is looked for when the manifest has no location of it: its own clone of the repository."""
+"""Where a web interface is when the manifest does not say: where a clone of its repository in the home would be."""
 
+_WEB: tuple[Ui, ...] = ("a1111", "forge", "sdnext")
 _THREADS = 8
 _ASKED = ("hf", "civitai")
-"""Kinds of sources that say size and digest of a file without its bytes."""
-_NAMES: Mapping[Ui, str] = {"comfyui": "comfyui", "a1111": "a1111", "forge": "forge", "sdnext": "sdnext"}
+"""Sources that say size and digest of a file without its bytes."""
 
 
 class Spot(NamedTuple):
     """Where a model belongs: a location to suggest, and what a variant says of its folder."""
 
     location: tuple[str, Mapping[str, Any]]
-    kind: Kind | None
+    kind: Kind
     subfolder: str
-    notes: tuple[str, ...] = ()
 
 
-def spot(folder: str, request: Request) -> Spot:
+def spot(folder: str, request: Request, *, ui: Ui | None = None) -> Spot:
     """Return where a folder below the home of a web interface leads: `models/loras/SDXL`, `embeddings`.
 
-    The manifest's own location of that interface is taken; where it has but one of any, that one; else a new one at
-    the usual place. Raises ValueError for a folder that is not for models.
+    The folder's name tells which interface is meant (`loras` is ComfyUI's, `Lora` A1111's); where the manifest has
+    locations of one interface only, it is that one. Raises ValueError for a folder that is not for models.
     """
-    parts = folder.split("/")
-    below = parts[1:] if parts[0].lower() == "models" else parts
-    if parts[0].lower() != "models" and folder.split("/")[0].lower() != "embeddings":
-        raise ValueError(f"`{folder}` is no folder of models")
-    if not below:
-        raise ValueError("`models` itself holds nothing that a loader reads; name the folder of a kind")
-    ui = _ui(below[0], request)
-    kind, subfolder = kind_named(below[0]), "/".join(below[1:])
-    if kind is None or kind not in DRAWERS[ui]:
-        # No loader of the core looks there; the folder is kept as it is named.
-        kind, subfolder = "other", "/".join(below if ui == "comfyui" else parts)
-    return Spot(*_location(ui, request), kind, subfolder, ())._with_note(ui, request)
+    head, _, rest = folder.partition("/")
+    below = rest if head.lower() == "models" else folder
+    name, _, subfolder = below.partition("/")
+    if not name or (head.lower() != "models" and head.lower() != "embeddings"):
+        raise ValueError(f"`{inert(folder)}` is no folder of models")
+    chosen = ui or _ui(name, request)
+    kind = kind_named(name)
+    if kind is None or kind not in DRAWERS[chosen]:
+        # No loader of the core looks there: the folder stays as it is called.
+        kind, subfolder = "other", below if chosen == "comfyui" else folder
+    declared = [root for root, store in request.arranged.items() if store == chosen]
+    root = declared[0] if declared else ROOTS[chosen]
+    return Spot((chosen, {"store": chosen, "root": root}), kind, subfolder)
+
+
+def _ui(name: str, request: Request) -> Ui:
+    declared = {ui for store in request.arranged.values() if (ui := ui_of(store)) is not None}
+    if len(declared) == 1:
+        return next(iter(declared))
+    web: Ui = next((ui for ui in _WEB if ui in declared), "a1111")
+    return web if name in _folders(web) and name not in _folders("comfyui") else "comfyui"
+
+
+def _folders(ui: Ui) -> set[str]:
+    return {folder.rpartition("/")[2] for drawer in DRAWERS[ui].values() for folder in drawer.searched}
+
+
+def variant(source: str, file: str, name: str, place: Spot, sha256: str = "") -> dict[str, Any]:
+    """Return what a manifest says of one model: `file` is its path in a repository, `name` what it must be called.
+
+    Raises ValueError for what holds no weights.
+    """
+    if not file.endswith("/") and name and not name.lower().endswith(tuple(WEIGHTS)) and "." in name:
+        raise ValueError(f"`{inert(name)}` is no file of weights")
+    said: dict[str, Any] = {"source": source}
+    if source.startswith("http:"):
+        raise ValueError("plain http can be changed on its way; declare it by hand with `insecure: true`")
+    if file:
+        said["files"] = [_literal(file)]
+        if "/" not in file:
+            said["exclude"] = ["*/**"]  # a bare name would mean every file of that name, in any directory
+    said["kind"] = place.kind
+    if place.subfolder:
+        said["subfolder"] = place.subfolder
+    upstream = file.rpartition("/")[2] or (links.read(source).name if source.startswith("https:") else "")
+    if name and upstream and name != upstream:
+        said["served_as"] = name
+    if sha256:
+        said["lock"] = {"sha256": sha256}
+    return said
+
+
+def _literal(path: str) -> str:
+    """Return the glob that means exactly this path."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
+
+
+def named(family: str, source: str, location: str) -> Named:
+    """Return what the rule makes a variant's name from; owner and version tell two of one family apart."""
+    reference = parse(source)
+    owner = reference.repository.partition("/")[0] if reference.scheme == "hf" else reference.scheme
+    branch = reference.revision if reference.scheme in ("hf", "civitai") else ""
+    return Named("", family, owner=owner, branch=branch or "", location=location)
+
+
+def with_guesses(gathered: Iterable[Found | Row], request: Request, what: str) -> Iterator[Found | Row]:
+    """Yield everything; the first variant of each location whose root is a guess says so. `what` nobody told."""
+    told = set(request.arranged.values())
+    for each in gathered:
+        if isinstance(each, Found) and each.location is not None and (store := each.location[1]["store"]) not in told:
+            told.add(store)
+            note = f"look at the root of `{each.location[0]}`, {each.location[1]['root']}: {what}, nobody said"
+            yield replace(each, notes=(*each.notes, note))
+        else:
+            yield each
+
+
+def resolved(gathered: Iterable[Found | Row], request: Request) -> Iterator[Found | Row]:
+    """Yield everything, with pins for what upstream tells of; in their order.
+
+    What upstream does not have becomes a problem. What cannot be asked now (no network, no access) stays without a
+    pin; so does a file of the web, which would have to be read whole.
+    """
+    everything = list(gathered)
+    if request.world.offline:
+        yield from everything
+        return
+    with ThreadPoolExecutor(_THREADS) as threads:
+        yield from threads.map(lambda each: _resolved(each, request), everything)
+
+
+def _resolved(each: Found | Row, request: Request) -> Found | Row:
+    if isinstance(each, Row) or each.pin is not None or not _is_asked(each):
+        return each
+    source = str(each.variant["source"])
+    try:
+        pin = sources.resolve(request_of("", each.variant), request.world)
+    except NotFoundError as error:
+        return Row("problem", source, f"upstream does not have it: {error.problems[0].summary}", each.where)
+    except ReconcilerError as error:
+        problem = error.problems[0]
+        hint = f" ({problem.hint})" if problem.hint else ""
+        return replace(each, notes=(*each.notes, f"not locked: {problem.summary}{hint}"))
+    except ValueError as error:
+        return Row("problem", source, str(error), each.where)
+    return replace(each, pin=pin)
+
+
+def _is_asked(found: Found) -> bool:
+    try:
+        return parse(str(found.variant["source"])).scheme in _ASKED
+    except ValueError:
+        return False

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from reconciler.errors import InputError
-from reconciler.importing.found import Kind, Row
+from reconciler.importing.found import Kind, Row, Table
 from reconciler.inert import inert
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -33,11 +33,12 @@ def check_path(path: str) -> Path:
     return Path(path)
 
 
-def save(path: Path, rows: Sequence[Row]) -> None:
-    """Write the report as its name says, whole or not at all; raise DiskError."""
+def save(path: Path, rows: Sequence[Row], table: Table | None = None) -> None:
+    """Write the report as its name says, whole or not at all; raise DiskError. A `table` takes the rows' place."""
     from reconciler.disk import write_atomic
 
-    write_atomic(path, (to_csv(rows) if path.suffix.lower() == ".csv" else to_json(rows)).encode())
+    told = table or Table(to_csv(rows), to_json(rows))
+    write_atomic(path, (told.csv if path.suffix.lower() == ".csv" else told.json).encode())
 
 
 def to_csv(rows: Iterable[Row]) -> str:
