@@ -272,6 +272,55 @@ def test_two_pulls_of_one_model_fetch_its_bytes_once(ollama: OllamaServer, regis
     )
 
 
+# Making models
+
+
+def test_an_adapter_and_a_projector_are_stored_as_they_were_sent(ollama: OllamaServer) -> None:
+    adapter = gguf("F16", tensors={"blk.0.attn_q.weight.lora_a": (32, 8)}, seed=1)
+    projector = gguf("F16", architecture="clip", tensors={"v.patch_embd.weight": (32, 8)})
+    sent = {}
+    for data in (gguf("F16"), projector, adapter):
+        sent[data] = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        assert ask(ollama.url, "POST", f"/api/blobs/{sent[data]}", data).status == 201
+    files = {"m.gguf": sent[gguf("F16")], "mmproj.gguf": sent[projector]}
+    said = post(ollama, "create", model="seeing", files=files, adapters={"lora.gguf": sent[adapter]})
+    assert said.lines[-1] == {"status": "success"}
+    value = json.loads((ollama.models / "manifests" / LOCAL / "seeing/latest").read_bytes())
+    layers = {layer["mediaType"].rpartition(".")[2]: layer["digest"] for layer in value["layers"]}
+    assert set(layers) == {"model", "projector", "adapter"}
+    assert (layers["projector"], layers["adapter"]) == (sent[projector], sent[adapter])
+    assert layers["model"] not in sent.values()
+    assert listed(ollama.url)["seeing:latest"]["capabilities"] == ["completion", "vision"]
+
+
+def test_what_it_cannot_make_it_refuses_before_it_begins(ollama: OllamaServer) -> None:
+    install(ollama.models, f"{LOCAL}/hand/latest", {"model": gguf("F16")})
+    assert post(ollama, "create", model="x", **{"from": "hand"}, quantize="q4_0").status == 400
+    assert post(ollama, "create", model="x", **{"from": "a b"}).error == "invalid model name"
+    assert post(ollama, "create", model="x", files=["a"]).status == 400
+    assert set(listed(ollama.url)) == {"hand:latest"}
+
+
+@pytest.mark.parametrize("manifest", [b"[]", b'{"layers":5}', b'{"layers":[5]}', b'{"config":{"size":"5"}}', b"{}{"])
+def test_a_manifest_of_another_shape_breaks_nothing(ollama: OllamaServer, manifest: bytes) -> None:
+    install(ollama.models, f"{LOCAL}/hand/latest", {"model": gguf("F16")})
+    path = ollama.models / "manifests" / LOCAL / "bad/latest"
+    path.parent.mkdir()
+    path.write_bytes(manifest)
+    assert "hand:latest" in listed(ollama.url)
+    if manifest != b"{}{":  # only the first value is read
+        assert post(ollama, "show", model="bad").status == 500
+
+
+@pytest.mark.faults
+def test_a_digest_that_is_none_leads_nowhere(ollama: OllamaServer, registry: Registry, tmp_path: Path) -> None:
+    value = json.loads(publish(registry))
+    value["layers"][0]["digest"] = "sha256:../../outside"
+    registry.add_manifest("library", "tiny", "evil", json.dumps(value).encode())
+    assert pull(ollama.url, "tiny:evil").error == "invalid digest format"
+    assert {path.name for path in tmp_path.iterdir()} == {"models"}
+
+
 # What it and we ourselves say of the same
 
 

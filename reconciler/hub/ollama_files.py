@@ -14,11 +14,14 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from reconciler.hub.ollama_names import Name, matched
+
+DIGEST = re.compile(r"sha256[-:][0-9a-fA-F]{64}")
 
 GRACE = 3600.0
 """Seconds for which a blob that nobody names is spared."""
@@ -65,7 +68,9 @@ def said(verb: str, problem: OSError) -> str:
 
 
 def blob_path(store: Store, digest: str) -> Path:
-    """Return where a blob is; `digest` is `sha256:<hex>`."""
+    """Return where a blob is; `digest` is `sha256:<hex>`. Raises Bad for what is no digest."""
+    if not DIGEST.fullmatch(digest):
+        raise Bad("invalid digest format")
     return store.root / "blobs" / digest.replace(":", "-")
 
 
@@ -79,10 +84,27 @@ def read(store: Store, name: Name) -> Found:
     except IsADirectoryError as problem:
         raise Bad(said("read", problem)) from None
     value, end = _decode(data)
-    if not isinstance(value, dict):
-        raise Bad(f"json: cannot unmarshal {_kind(value)} into Go value of type manifest.Manifest")
+    check(value)
     consumed = data[: next((size for size in _BUFFERS if size >= end), len(data))]
     return Found(path, value, hashlib.sha256(consumed).hexdigest(), path.stat().st_mtime_ns)
+
+
+def check(value: Any) -> None:
+    """Raise Bad unless a JSON value has the shape of a manifest, as far as the server's decoder minds."""
+    if not isinstance(value, dict):
+        raise Bad(f"json: cannot unmarshal {_kind(value)} into Go value of type manifest.Manifest")
+    layers = value.get("layers") or []
+    if not isinstance(layers, list):
+        raise Bad(
+            f"json: cannot unmarshal {_kind(layers)} into Go struct field Manifest.layers of type []manifest.Layer"
+        )
+    for layer in (*layers, value.get("config") or {}):
+        if not isinstance(layer, dict):
+            raise Bad(f"json: cannot unmarshal {_kind(layer)} into Go value of type manifest.Layer")
+        for key, kind in (("mediaType", str), ("digest", str), ("size", int)):
+            if type(layer.get(key, kind())) is not kind:
+                text = f"json: cannot unmarshal {_kind(layer[key])} into Go struct field Layer.{key}"
+                raise Bad(f"{text} of type {'int64' if kind is int else 'string'}")
 
 
 def manifests(store: Store, *, strict: bool = False) -> dict[Name, Found]:
@@ -248,4 +270,5 @@ def _decode(data: bytes) -> tuple[Any, int]:
 
 
 def _kind(value: object) -> str:
-    return {list: "array", str: "string", bool: "bool", int: "number", float: "number"}.get(type(value), "null")
+    kinds = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
+    return kinds.get(type(value), "null")

@@ -122,8 +122,7 @@ def _layers(data: bytes) -> list[Mapping[str, Any]]:
         value = json.loads(data)
     except ValueError:
         raise Bad(f"invalid character {data[:1].decode('latin-1')!r} looking for beginning of value") from None
-    if not isinstance(value, dict):
-        raise Bad("json: cannot unmarshal into Go value of type manifest.Manifest")
+    files.check(value)
     config = value.get("config") or {}
     return [*(value.get("layers") or []), *([config] if config.get("digest") else [])]
 

@@ -35,7 +35,6 @@ from reconciler.hub.wire import Call, Response
 
 VERSION = "0.32.15"
 
-_DIGEST = re.compile(r"sha256[-:][0-9a-f]{64}")
 _TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 _HOSTS = re.compile(r"(localhost|[0-9.]+|\[[0-9a-fA-F:.]+\]|[\w.-]+\.(localhost|local|internal))?(:\d+)?")
 
@@ -243,6 +242,9 @@ class OllamaServer(Service):
         given = parse(_named(body))
         if not given.is_valid:
             raise Refused(400, "invalid model name")
+        for key in ("files", "adapters"):
+            if not isinstance(body.get(key) or {}, dict):
+                raise Refused(400, f"json: cannot unmarshal into Go struct field CreateRequest.{key} of type map")
         name, halt = self._existing(given), self._halt()
         steps = create(
             self._store, name, body, lambda base: pull(self._store, base, self._upstream, halt, insecure=False)
@@ -250,7 +252,7 @@ class OllamaServer(Service):
         return told(steps, halt, stream=body.get("stream") is not False)
 
     def _blob(self, call: Call, digest: str) -> Response:
-        if not _DIGEST.fullmatch(digest):
+        if not files.DIGEST.fullmatch(digest):
             raise Refused(400, "invalid digest format")
         digest = digest.replace("-", ":")
         exists = files.blob_path(self._store, digest).is_file()
