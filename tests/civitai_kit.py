@@ -12,7 +12,7 @@ from reconciler.secrets import Secret
 from reconciler.sources import World
 
 TOKEN = "c1v1ta1CANARYcanaryCANARY0123456"
-NOBODY = "http://127.0.0.1:9"
+NOBODY = "http://127.0.0.1:65009"
 """The Hub of worlds that only Civitai may be asked in."""
 
 LORA = image_model("lora", 1)
