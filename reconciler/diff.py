@@ -227,7 +227,8 @@ def _verdict(
     if methods - {"none"}:
         return Action.NORMALIZE, _why_placed(world, wanted, methods)
     if held is None:
-        return Action.NORMALIZE, "rename" if wanted.address in world.renames else "adopt"
+        adopted = "adopt" if _extras_stand(world, wanted) else "link"
+        return Action.NORMALIZE, "rename" if wanted.address in world.renames else adopted
     if trash:
         return Action.REMOVE, "superseded"
     if drops_extras or not _extras_stand(world, wanted):

@@ -22,8 +22,8 @@ def leaving_step(world: World, held: Held) -> Step:
     hidden = _hidden(world, held)
     if hidden:
         return Step(address, Action.KEEP, "unreadable", before, before, blocked=hidden)
-    rows, links = tuple(leaving_rows(world, held)), leaving_links(world, held)
-    if rows or links:
+    rows, links, notes = tuple(leaving_rows(world, held)), leaving_links(world, held), leaving_notes(world, held)
+    if rows or links or (notes and place.users):  # where the store has an index, a note in it is a model
         action = Action.REMOVE
         reason = "superseded" if address.variant in world.declared_variants else "undeclared"
     else:
@@ -32,7 +32,7 @@ def leaving_step(world: World, held: Held) -> Step:
         reason = "duplicate-record" if there else "stale-record"
     step = Step(
         address, action, reason, before, None, rows, Bytes(trash=sum(row.size for row in rows)), trash=rows,
-        links=links, notes=leaving_notes(world, held),
+        links=links, notes=notes,
         renamed_from=record.address if record.address != address else None,
     )  # fmt: skip
     return replace(step, blocked=_obstacle(world, held, step))

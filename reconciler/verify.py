@@ -113,7 +113,7 @@ class _Look(NamedTuple):
     """False where only a server can say what it holds."""
 
 
-def _told(locations: Iterable[ObservedLocation]) -> Iterator[tuple[Key, Mapping[Algorithm, Digest]]]:
+def _told(locations: Iterable[ObservedLocation]) -> Iterator[tuple[Key, dict[Algorithm, Digest]]]:
     """Yield what a server said of the models that it lists, which nobody here can read."""
     for location in locations:
         for path, digest in location.told.items() if location.by_api else ():
@@ -143,12 +143,14 @@ def _looks(record: Record, location: ObservedLocation | None) -> list[_Look]:
 
 
 def _look_at_note(address: Address, note: Note, location: ObservedLocation) -> _Look:
-    """Judge a note by its text where its name promises it, as that of a blob does; elsewhere it need only be there."""
+    """Judge a note by its text where that is known, or where its name promises it; elsewhere it need only be there."""
     digest = note_digest(note)
     finding = Finding(address, note.path, "ok")
     file = location.files.get(note.path)
     if file is None:
         return _Look(_absent(finding, location))
+    if note.path in location.told:
+        return _Look(_judged(finding._replace(expected=digest), location.told[note.path]))
     if digest.partition(":")[2] not in note.path:
         return _Look(finding)
     size = len(note.text.encode())

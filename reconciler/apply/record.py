@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reconciler.apply.deed import Stat
+from reconciler.ollama import names
 from reconciler.plan import Facts, FileRow, Step
 from reconciler.state import Address, Artifact, Attributes, Digest, Pin, Placed, Record, Support
 
@@ -88,11 +89,14 @@ def with_detected(record: Record) -> Record:
     links = {link.path.removeprefix(f"{record.home}/") for link in record.links}
     base = Path(record.root) / record.home if links else Path(record.root)
     try:
-        detected = detect_directory(base, sorted(links) or [placed.path for placed in record.files])
+        if names.from_path(record.home) is not None:
+            from reconciler.ollama.detected import detected as of_model
+
+            format_, quant = of_model(record)
+        else:
+            detected = detect_directory(base, sorted(links) or [placed.path for placed in record.files])
+            format_, quant = detected.format, detected.quant
     except Exception:
         return record
     said = record.attributes
-    return replace(
-        record,
-        attributes=replace(said, format=detected.format or said.format, quant=detected.quant or said.quant),
-    )
+    return replace(record, attributes=replace(said, format=format_ or said.format, quant=quant or said.quant))
