@@ -1,0 +1,202 @@
+"""Import the models of a ComfyUI, A1111, Forge or SD.Next: what Civitai knows by its bytes, else what is claimed of it.
+
+Nothing is believed because a note or a name says it: a claim of Civitai's numbers counts when its digest is the one of
+the bytes that lie there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from reconciler.errors import InputError, ReconcilerError
+from reconciler.importing import images
+from reconciler.importing.claims import request_of
+from reconciler.importing.found import Found, Request, Row
+from reconciler.importing.looking import digests_of, hidden, look, sort_out
+from reconciler.importing.parts import denied
+from reconciler.importing.shelves import without_declared
+from reconciler.importing.sidecars import Claim, claim_of
+from reconciler.inert import inert
+from reconciler.state import Artifact, Digest, ObservedFile, Pin
+from reconciler.ui import hashes
+from reconciler.ui.filenames import split
+from reconciler.ui.kinds import DRAWERS, Ui, ui_of
+from reconciler.ui.places import kind_of_place, places
+from reconciler.ui.visible import is_weights
+
+if TYPE_CHECKING:
+    from reconciler.sources.civitaiapi import Match
+
+_THREADS = 8
+_COMFYUI = frozenset({"checkpoints", "loras", "diffusion_models", "text_encoders"})
+
+
+class _Model(NamedTuple):
+    """One file of weights: where it lies, what it is, and what is claimed of it."""
+
+    ui: Ui
+    root: Path
+    file: ObservedFile
+    digest: Digest
+    claim: Claim
+
+
+def gather(request: Request) -> Iterator[Found | Row]:
+    """Yield a variant for each model below `DIR`, the directory of a web interface or its models."""
+    if len(request.args) != 1:
+        raise InputError("expected one directory", hint="`reconciler import comfyui DIR`")
+    ui, root = tree_of(Path(request.args[0]).expanduser().absolute(), request)
+    seen = look(ui, ui, root)
+    yield from hidden(seen)
+    kept, rows = sort_out(root, (file for path, file in seen.files.items() if _is_ours(path)))
+    yield from rows
+    rest, known = without_declared(root, kept, request)
+    yield from known
+    weights = [file for file in rest if is_weights(file.path)]
+    digests = digests_of(root, weights, request, both=False)
+    models = []
+    for file in weights:
+        if "/" not in file.path:
+            yield Row("left-out", file.path, "in no folder of a kind: no loader looks there", str(root / file.path))
+        elif why := denied([file.path], request.pickle):
+            yield Row("left-out", file.path, why, str(root / file.path))
+        elif file.path not in digests:
+            yield Row("problem", file.path, "cannot be read", str(root / file.path))
+        else:
+            models.append(_Model(ui, root, file, digests[file.path]["sha256"], claim_of(root / file.path)))
+    matches, trouble = _matches(models, request)
+    if trouble:
+        yield Row("problem", "civitai", trouble, str(root))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        yield from threads.map(lambda model: _found(model, matches.get(model.digest), request), models)
+
+
+def tree_of(directory: Path, request: Request) -> tuple[Ui, Path]:
+    """Return which web interface a directory is of, and the root of its location; raise InputError for none.
+
+    A location that the manifest has there decides; else the folders do: `models/UNET` is SD.Next's,
+    `models/text_encoder` Forge's, `models/Stable-diffusion` A1111's, `checkpoints` ComfyUI's.
+    """
+    for root in (directory, directory / "models"):
+        store = request.arranged.get(os.path.realpath(root))
+        if store is not None and (ui := ui_of(store)) is not None:
+            return ui, root
+    inner = directory if directory.name.lower() == "models" else directory / "models"
+    names = _names(inner)
+    if "Stable-diffusion" in names:
+        web: Ui = "sdnext" if names & {"UNET", "Text-encoder"} else "forge" if "text_encoder" in names else "a1111"
+        return web, directory
+    for root in (inner, directory):
+        if _names(root) & _COMFYUI:
+            return "comfyui", root
+    raise InputError(
+        "no ComfyUI, A1111, Forge or SD.Next keeps models here", where=inert(str(directory)),
+        hint="name the directory that holds `models`, or ComfyUI's `models` itself",
+    )  # fmt: skip
+
+
+def _names(directory: Path) -> set[str]:
+    try:
+        return {entry.name for entry in os.scandir(directory) if entry.is_dir()}
+    except OSError:
+        return set()
+
+
+def _is_ours(path: str) -> bool:
+    return not any(part.startswith(".") for part in path.split("/"))
+
+
+def _matches(models: Iterable[_Model], request: Request) -> tuple[Mapping[str, Match], str]:
+    """Ask Civitai about all digests at once; what the lock or the manifest knows already needs no asking."""
+    asked = [model.digest for model in models if model.digest not in request.known]
+    if request.world.offline or not asked:
+        return {}, ""
+    from reconciler.sources.civitaiapi import by_hash
+
+    try:
+        return by_hash(asked, request.world), ""
+    except ReconcilerError as error:
+        return {}, f"could not be asked which files it knows: {error.problems[0].summary}"
+
+
+def _found(model: _Model, match: Match | None, request: Request) -> Found | Row:
+    """Say where a file comes from: by the lock, by Civitai, by a note that its bytes confirm, else from here."""
+    if (origin := request.known.get(model.digest)) is not None:
+        pin, artifact = origin
+        said = {"source": pin.source, **({"files": [artifact.path]} if len(pin.files) > 1 else {})}
+        mine = Pin(pin.source, pin.revision, (artifact,), pin.license, about=pin.about)
+        return _variant(model, said, mine, "the lock knows where these bytes come from")
+    if match is not None and (known := _asked(model, match.source, request)) is not None:
+        return _variant(model, {"source": match.source}, known, "Civitai knows these bytes")
+    claim = model.claim
+    if claim.model and claim.version and claim.sha256 and f"sha256:{claim.sha256}" == model.digest:
+        source = f"civitai:{claim.model}@{claim.version}"
+        name = claim.name or model.file.path.rpartition("/")[2]
+        file = Artifact(name, model.file.size, model.digest)
+        pinned = Pin(source, str(claim.version), (file,), about={"civitai": claim.about})
+        return _variant(model, {"source": source}, pinned, f"{claim.by} says so, and the digest is right")
+    return _local(model)
+
+
+def _asked(model: _Model, source: str, request: Request) -> Pin | None:
+    """Return what upstream has under `source`, if it is one file and these very bytes."""
+    from reconciler import sources
+
+    try:
+        pin = sources.resolve(request_of("", {"source": source}), request.world)
+    except (ReconcilerError, ValueError):
+        return None
+    [*files] = pin.files
+    return pin if [(file.size, file.digest) for file in files] == [(model.file.size, model.digest)] else None
+
+
+def _local(model: _Model) -> Found:
+    """Return a variant whose source is the file itself, and say what of its origin is known and does not fit."""
+    path = model.root / model.file.path
+    artifact = Artifact(path.name, model.file.size, model.digest, url=path.as_uri())
+    return _variant(model, {"source": f"file:{path}"}, Pin(f"file:{path}", None, (artifact,)), _doubt(model, path))
+
+
+def _doubt(model: _Model, path: Path) -> str:
+    claim = model.claim
+    numbers = f"civitai:{claim.model}@{claim.version}" if claim.version else "another file"
+    if not (claim.version or claim.sha256):
+        return "where it came from is not known"
+    if not claim.sha256:
+        return f"{claim.by} says {numbers}, and nothing confirms it"
+    try:
+        with open(path, "rb") as file:
+            found = hashes.read(file)
+    except OSError as error:
+        return f"{claim.by} says {numbers}; it cannot be read: {error.strerror}"
+    told = {"sha256": claim.sha256, "autov3": claim.autov3}
+    if hashes.kinship(told, found.named()) == "rewritten":
+        return f"{claim.by} says {numbers}: the header was rewritten since; the tensors are the same"
+    return f"{claim.by} says {numbers}, and the bytes are others"
+
+
+def _variant(model: _Model, said: Mapping[str, Any], pin: Pin, note: str) -> Found:
+    root, path = str(model.root), model.file.path
+    found = places(model.ui, root)
+    kind = kind_of_place(path, found.searched, root)
+    folder, _, name = path.rpartition("/")
+    drawer = DRAWERS[model.ui].get(kind) if kind else None
+    placed = found.placed.get(kind, "") if kind else ""
+    whole: dict[str, Any] = {**said}
+    if kind and drawer and (folder == placed or folder.startswith(f"{placed}/")):
+        whole["kind"] = kind
+        below = folder[len(placed) + 1 :]
+    else:
+        whole["kind"], below = "other", folder  # `unet`, `clip`: looked into, and not where new files go
+    if below:
+        whole["subfolder"] = below
+    if name != pin.files[0].path.rpartition("/")[2]:
+        whole["served_as"] = split(name)[0]
+    location = (model.ui, {"store": model.ui, "root": root})
+    family = split(name)[0]
+    return Found(whole, pin, named=images.named(family, str(said["source"]), ""), location=location, notes=(note,),
+                 where=str(model.root / path))  # fmt: skip
