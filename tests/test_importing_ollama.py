@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from importing_kit import Machine, a_machine, whys
+from ollama_http_kit import Speaker
 from ollama_kit import LICENSE, PARAMS, TEMPLATE, install, ollama, publish, pull, registry  # noqa: F401  fixtures
 
 from reconciler.hub.ggufs import gguf
@@ -59,7 +60,7 @@ def test_the_plan_right_after_only_adopts(machine: Machine) -> None:
     steps = machine.steps()
 
     assert len(steps) == 3
-    assert {step for step in steps.values()} == {("normalize", "adopt", None)}
+    assert set(steps.values()) == {("normalize", "adopt", None)}
 
 
 def test_namespaces_and_hosts_are_kept_apart(machine: Machine) -> None:
@@ -142,13 +143,15 @@ def test_tensors_are_imported_as_they_are(machine: Machine) -> None:
 
     machine.take("ollama", "models", "--offline")
 
-    [(name, variant)] = by_source(machine).values()
+    [(_, variant)] = by_source(machine).values()
     assert variant.format == "safetensors"
     assert variant.quant == "int4"
 
 
 def test_a_running_server_is_seen_by_api_and_store(
-    machine: Machine, ollama: OllamaServer, registry: Registry  # noqa: F811
+    machine: Machine,
+    ollama: OllamaServer,  # noqa: F811
+    registry: Registry,  # noqa: F811
 ) -> None:
     publish(registry, "tiny")
     assert pull(ollama.url, "tiny").error == ""
@@ -169,9 +172,7 @@ def test_no_ollama_at_all_is_one_clear_error(machine: Machine) -> None:
     assert not machine.manifest.exists()
 
 
-def test_the_usual_store_is_found_while_the_server_is_down(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_usual_store_is_found_while_the_server_is_down(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     monkeypatch.setenv("OLLAMA_MODELS", str(machine.here / "models"))
     put(machine, f"{HOME}/tiny/latest")
@@ -180,3 +181,54 @@ def test_the_usual_store_is_found_while_the_server_is_down(
 
     assert report["summary"]["imported"] == 1
     assert os.environ["OLLAMA_MODELS"] == machine.loaded().manifest.locations["ollama"].models
+
+
+# -- where only the API can be had ------------------------------------------------------------------------------------
+
+
+def elsewhere(machine: Machine, registry: Registry) -> Speaker:  # noqa: F811
+    """A server in a container, that has pulled `acme/tiny:latest` from the registry."""
+    data = publish(registry, "tiny", namespace="acme")
+    path = machine.here / "far/manifests" / registry.host / "acme/tiny/latest"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    return Speaker(machine.here / "far", says="/root/.ollama/models-of-a-container")
+
+
+def test_where_no_manifest_can_be_read_the_registry_is_asked(
+    machine: Machine,
+    registry: Registry,  # noqa: F811
+) -> None:
+    with elsewhere(machine, registry) as server:
+        machine.take("ollama", server.url)
+
+        [(name, variant)] = by_source(machine).values()
+        assert variant.source == f"ollama:{registry.host}/acme/tiny:latest"
+        assert variant.insecure
+        assert machine.pins()[name].license == "mit"
+        assert machine.loaded().manifest.locations["ollama"].models is None
+        assert list(machine.steps().values()) == [("normalize", "adopt", None)]
+
+
+def test_offline_it_is_left_out_with_what_would_help(
+    machine: Machine,
+    registry: Registry,  # noqa: F811
+) -> None:
+    with elsewhere(machine, registry) as server:
+        report = machine.take("ollama", server.url, "--offline")
+
+    [why] = whys(report, "left-out").values()
+    assert "without --offline" in why
+    assert registry.log == []
+
+
+def test_a_tag_that_has_moved_cannot_be_locked_as_it_is_here(
+    machine: Machine,
+    registry: Registry,  # noqa: F811
+) -> None:
+    with elsewhere(machine, registry) as server:
+        publish(registry, "tiny", namespace="acme", seed=9)
+        report = machine.take("ollama", server.url)
+
+    [why] = whys(report, "left-out").values()
+    assert "the registry has another by now" in why
