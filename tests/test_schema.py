@@ -66,7 +66,7 @@ def test_each_feature_has_its_example() -> None:
     names = {path.stem for path in FILES if path.parent.name == "examples"}
     assert names >= {
         "minimal", "routes", "pins-by-hand", "roles", "support-repository", "files-and-exclude", "hf-cache",
-        "https-and-file", "policy", "many-locations", "branches",
+        "https-and-file", "policy", "many-locations", "branches", "ollama",
     }  # fmt: skip
 
 
