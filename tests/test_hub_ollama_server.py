@@ -113,6 +113,11 @@ def test_without_pruning_a_start_leaves_everything(tmp_path: Path, registry: Reg
     with serve(tmp_path / "models", registry, noprune=True) as server:
         server.restart()
         assert orphan.exists()
+        old = publish(registry, seed=1)
+        pull(server.url, "tiny")
+        publish(registry, seed=2)
+        assert {"status": "removing unused layers"} not in pull(server.url, "tiny").lines
+        assert blob(server.models, digests(old)[0]).exists()
     with serve(tmp_path / "models", registry):
         assert not orphan.exists()
 
@@ -310,6 +315,15 @@ def test_a_manifest_of_another_shape_breaks_nothing(ollama: OllamaServer, manife
     assert "hand:latest" in listed(ollama.url)
     if manifest != b"{}{":  # only the first value is read
         assert post(ollama, "show", model="bad").status == 500
+
+
+def test_a_model_of_tensors_that_is_there_is_listed_and_shown_without_a_path(ollama: OllamaServer) -> None:
+    config = b'{"model_format":"safetensors","model_family":"llama","model_type":"1B","file_type":"bf16"}'
+    install(ollama.models, f"{LOCAL}/mlx/latest", {"tensor": b"x", "json": b"{}"}, config)
+    assert listed(ollama.url)["mlx:latest"]["details"]["format"] == "safetensors"
+    told = post(ollama, "show", model="mlx").value
+    assert told["details"]["parameter_size"] == "1B"
+    assert str(ollama.models) not in told["modelfile"]
 
 
 @pytest.mark.faults

@@ -61,7 +61,7 @@ def create(store: Store, name: Name, body: Body, pull: Puller) -> Steps:
         yield {"status": "writing manifest"}
         asked = {key: body[key] for key in _CARRIED if body.get(key)}
         _write(store, name, config_of(_weights(store, layers), {**carried, **asked}), layers)
-    if old is not None:
+    if old is not None and not store.noprune:
         files.remove_unused(store, {str(layer["digest"]) for layer in old.layers})
     yield {"status": "success"}
 

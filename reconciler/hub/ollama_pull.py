@@ -111,7 +111,7 @@ def pull(store: Store, name: Name, upstream: Upstream, halt: Halt, *, insecure: 
         yield {"status": "writing manifest"}
         files.write(store, name, data)
     unused = old - {str(layer["digest"]) for layer in layers}
-    if unused:
+    if unused and not store.noprune:
         yield {"status": "removing unused layers"}
         files.remove_unused(store, unused)
     yield {"status": "success"}

@@ -129,7 +129,7 @@ class OllamaServer(Service):
 
     @property
     def _store(self) -> Store:
-        return Store(self.models, self.readonly, self.uid)
+        return Store(self.models, self.readonly, self.uid, self.noprune)
 
     def _open(self) -> None:
         if not self.readonly:

@@ -125,7 +125,7 @@ def shown(store: Store, name: Name, found: Found, *, verbose: bool) -> dict[str,
     model = model_of(store, found)
     if model.missing:
         raise FileNotFoundError(model.missing[0])
-    if model.gguf is None:
+    if model.gguf is None and model.weights:
         raise Bad("invalid file magic")
     pieces: dict[str, Any] = {
         "license": "\n".join(model.licenses),
@@ -137,8 +137,8 @@ def shown(store: Store, name: Name, found: Found, *, verbose: bool) -> dict[str,
         "parser": model.config.get("parser"),
         "details": model.details,
         "messages": list(model.messages),
-        "model_info": model_info(model.gguf, verbose=verbose),
-        "tensors": tensors_of(model.gguf),
+        "model_info": model_info(model.gguf, verbose=verbose) if model.gguf else {},
+        "tensors": tensors_of(model.gguf) if model.gguf else [],
         "capabilities": model.capabilities,
         "modified_at": rfc3339(found.modified_ns),
         "requires": model.config.get("requires"),
@@ -155,7 +155,7 @@ def modelfile(model: Model, name: Name) -> str:
         "# To build a new Modelfile based on this, replace FROM with:",
         f"# FROM {name.short}",
         "",
-        f"FROM {model.weights}",
+        f"FROM {model.weights or name.short}",
         *(f"FROM {path}" for path in model.projectors),
         *(f"ADAPTER {path}" for path in model.adapters),
         f"TEMPLATE {_quoted(model.template)}",
