@@ -56,8 +56,8 @@ def test_everything_is_looked_at(box: Box) -> None:
 
     found.pop("sharing", None)  # told where the file system's kind is known; tests run on any
     assert list(found) == [
-        "python", "packages", "aria2c", "digest cache", "token", "endpoint", "clock", "lock", "registry",
-        "location weights", "location lmstudio",
+        "python", "packages", "aria2c", "digest cache", "token", "civitai token", "endpoint", "clock", "lock",
+        "registry", "location weights", "location lmstudio",
     ]  # fmt: skip
     assert found["registry"] == [("ok", f"{box.here}/registry, serial 1: 3 records of ours")]
     assert found["location weights"][0][1].endswith("free; id as recorded")

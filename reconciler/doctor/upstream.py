@@ -10,6 +10,7 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from reconciler.doctor import civitai
 from reconciler.doctor.checks import Check, guarded
 from reconciler.errors import ReconcilerError, SourceError
 from reconciler.inert import human_seconds
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 3.0
 """Seconds for a connection, and again for an answer."""
-_DEADLINE = 8.0
+DEADLINE = 8.0
 """Seconds for everything, looking the name up included: no timeout of a socket covers that."""
 _SKEW = 300.0
 """Seconds by which clocks may differ; signed URLs are good from 15 minutes to an hour."""
@@ -36,11 +37,12 @@ def examine(
     """
     warnings: list[str] = []
     worlds: list[World] = []
-    yield from guarded("hub", lambda: _world(environ, warnings, worlds))
+    yield from guarded("hub", lambda: _world(environ, chosen, warnings, worlds))
     if not worlds:
         return
-    world = replace(worlds[0], endpoint=chosen.endpoint if chosen else worlds[0].endpoint)
+    world = worlds[0]
     yield from _token(world, chosen.origins["token"] if chosen else "", warnings)
+    yield from civitai.examine(world, chosen.origins["civitai_token"] if chosen else "", offline=offline)
     if offline or world.offline:
         why = "--offline" if offline else "HF_HUB_OFFLINE is set"
         yield Check("endpoint", "ok", f"{world.endpoint} was not asked ({why})")
@@ -48,26 +50,30 @@ def examine(
     yield from _asked(world, clock)
 
 
-def _world(environ: Mapping[str, str], warnings: list[str], worlds: list[World]) -> Iterable[Check]:
+def _world(
+    environ: Mapping[str, str], chosen: Settings | None, warnings: list[str], worlds: list[World]
+) -> Iterable[Check]:
     from reconciler.sources import World
 
-    worlds.append(World.from_environment(environ, warn=warnings.append))
+    file = chosen.civitai_token_file if chosen else None
+    world = World.from_environment(environ, warn=warnings.append, civitai_file=file)
+    worlds.append(replace(world, endpoint=chosen.endpoint, civitai=chosen.civitai_endpoint) if chosen else world)
     return ()
 
 
 def _token(world: World, origin: str, warnings: list[str]) -> Iterator[Check]:
-    if world.token is None:
-        yield Check("token", "ok", "not set: public repositories only, at the lower rate limit (set HF_TOKEN for more)")
-        return
     for warning in warnings:
         what, _, hint = warning.partition("; ")
         yield Check("token", "warning", what, hint)
+    if world.token is None:
+        yield Check("token", "ok", "not set: public repositories only, at the lower rate limit (set HF_TOKEN for more)")
+        return
     yield Check("token", "ok", f"set, from {origin}" if origin else "set")
 
 
 def _asked(world: World, clock: Callable[[], float]) -> Iterator[Check]:
     try:
-        answer = within(_DEADLINE, lambda: _ask(world))
+        answer = within(DEADLINE, lambda: _ask(world))
     except ReconcilerError as error:
         problem = error.problems[0]
         yield Check("endpoint", "problem", f"{world.endpoint}: {problem.summary}", problem.hint)
