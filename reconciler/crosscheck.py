@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from reconciler.errors import Problem
 from reconciler.globs import matches_text
 from reconciler.inert import confusable, inert, skeleton, suggest
-from reconciler.ollama.crosscheck import of_ollama
+from reconciler.ollama.crosscheck import destination, of_ollama
 from reconciler.ui.crosscheck import of_images
 from reconciler.yamlread import MAX_PROBLEMS
 
@@ -152,12 +152,13 @@ def _twins(manifest: Manifest, where: Where) -> Iterator[Problem]:
     served = {name for name, place in manifest.locations.items() if place.store == "ollama"}
     for name, variant in manifest.variants.items():
         place = variant.location or only
-        if place in served:
+        goes = destination(manifest, variant)
+        if goes in served:
             continue  # one model may be served under several names; that they differ is seen to elsewhere
         routed = None if place else (variant.backend, variant.format, variant.quant)
         revision = variant.lock.revision if variant.lock else None
         key = (variant.source, frozenset(variant.files), frozenset(variant.exclude), revision, place, routed,
-               variant.kind, variant.subfolder)  # fmt: skip
+               variant.kind, variant.subfolder, variant.served_as if served and goes is None else None)  # fmt: skip
         other = first.setdefault(key, name)
         if other != name:
             summary = f"`{name}` is the same build in the same place as `{other}` at {where('variants', other)}"

@@ -283,13 +283,28 @@ def test_two_models_of_one_location_cannot_have_one_name(
     assert "m.yaml:7:3; case does not count" in found
 
 
-def test_one_model_may_be_served_under_two_names_and_with_two_texts(world: Path) -> None:
+@pytest.mark.parametrize(
+    "routes", ["[{ location: o }]", "[{ source: 'ollama:*', location: o }]", "[{ format: gguf, location: o }]"]
+)
+def test_one_model_may_be_served_under_two_names_and_with_two_texts(world: Path, routes: str) -> None:
     text = HEAD + (
-        "variants:\n  a: { source: 'ollama:qwen3', location: o }\n"
-        "  b: { source: 'ollama:qwen3', location: o, served_as: coder }\n"
-        "  c: { source: 'ollama:qwen3', location: o, served_as: poet, system: You rhyme. }\n"
+        f"routes: {routes}\n"
+        "variants:\n  a: { source: 'ollama:qwen3' }\n"
+        "  b: { source: 'ollama:qwen3', served_as: coder }\n"
+        "  c: { source: 'ollama:qwen3', served_as: poet, system: You rhyme. }\n"
     )
     assert len(loaded(world, text).manifest.variants) == 3
+
+
+def test_the_same_build_twice_in_a_directory_is_told_whatever_it_is_called(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = HEAD + (
+        "routes: [{ source: 'hf:*', location: f }]\n"
+        "variants:\n  a: { source: hf:o/r, served_as: one }\n  b: { source: hf:o/r, served_as: two }\n"
+    )
+    [found] = mistakes(monkeypatch, world, text)
+    assert "`b` is the same build in the same place as `a`" in found
 
 
 @pytest.mark.parametrize(
