@@ -152,7 +152,7 @@ def _twins(manifest: Manifest, where: Where) -> Iterator[Problem]:
     served = {name for name, place in manifest.locations.items() if place.store == "ollama"}
     for name, variant in manifest.variants.items():
         place = variant.location or only
-        goes = destination(manifest, variant)
+        goes = destination(manifest, variant) if served else None
         if goes in served:
             continue  # one model may be served under several names; that they differ is seen to elsewhere
         routed = None if place else (variant.backend, variant.format, variant.quant)

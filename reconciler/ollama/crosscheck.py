@@ -25,7 +25,10 @@ def of_ollama(manifest: Manifest, where: Where, *, whole: bool = True) -> Iterat
     """
     yield from _one_server_twice(manifest, where)
     taken: dict[tuple[str, str], str] = {}
+    served_here = any(place.store == "ollama" for place in manifest.locations.values())
     for name, variant in manifest.variants.items():
+        if not (served_here or variant.source.startswith(names.SCHEME) or any(getattr(variant, key) for key in FIELDS)):
+            continue
         if variant.adapters and variant.source.startswith(names.SCHEME):
             summary = "`adapters` does not go with an `ollama:` source: a model is taken whole"
             yield Problem(where("variants", name, "adapters"), summary, "remove it")
