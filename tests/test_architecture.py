@@ -34,6 +34,7 @@ PURE = (
     "decide", "desired", "diff", "facts", "globs", "inert", "leaving", "naming", "plan", "planjson",
     "planread", "receipt", "references", "reuse", "safety", "selecting", "stale", "state", "world", "apply.order",
     "detect.rules", *(f"stores.{path.stem}" for path in sorted((HOUSE / "stores").glob("*.py"))),
+    *(f"ollama.{room}" for room in ("compose", "configs", "crosscheck", "gojson", "manifests", "modelfile", "names")),
     *(f"render.{path.stem}" for path in sorted((HOUSE / "render").glob("*.py"))),
 )  # fmt: skip
 
