@@ -14,6 +14,7 @@ from reconciler.errors import InputError
 from reconciler.manifest import Loaded
 from reconciler.plan import Plan, Selection
 from reconciler.registry import Registry, records
+from reconciler.roots import at_home
 from reconciler.safety import Limits
 from reconciler.state import Address, Artifact, Desired, Digest, Layout, Link, Placement, Record
 from reconciler.survey import Means, assemble, look, read_unread, recalled
@@ -93,6 +94,7 @@ def plan_records(
     `spared` are files (location, path) that stay where they are even where no record is left of them.
     """
     names = {place.root: name for name, place in contents.locations.items()}
+    true = [at_home(record, contents.locations.values()) for record in true]
     wanted = tuple(desired_from(record, names[record.root]) for record in true if record.root in names)
     contents = replace(contents, known=recalled(contents, wanted, means.digests))
     world = World(wanted, contents, whole=False, scope=(lambda _: not only), spared=spared)

@@ -61,19 +61,22 @@ def observe_roots(roots: Iterable[Root], registry: Registry) -> dict[str, Observ
         if root.store == "ollama":
             from reconciler.ollama import places
 
-            found[root.name] = (
+            place = (
                 places.served(root.name, root.path, root.seen)
                 if _is_served(root)
                 else places.with_index(found[root.name], root.seen)
             )
+            found[root.name] = replace(place, also=root.also)
     return {root.name: found[root.name] for root in roots}
 
 
-def at_home(record: Record, roots: Iterable[Root]) -> Record:
-    """Return a record with the root under which its location goes now."""
-    for root in roots:
-        if record.root in root.also and record.address.location == root.name:
-            return replace(record, root=root.path)
+def at_home(record: Record, locations: Iterable[ObservedLocation]) -> Record:
+    """Return a record as it reads in the way in which its location is reached now."""
+    for place in locations:
+        if record.root in place.also and record.address.location == place.name:
+            from reconciler.ollama.places import translated
+
+            return translated(record, place)
     return record
 
 

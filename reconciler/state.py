@@ -233,6 +233,8 @@ class ObservedLocation:
     exists: bool = True
     device: int = 0
     free_bytes: int = 0
+    total_bytes: int = 0
+    """Of the whole file system; 0 where nobody can tell."""
     files: Mapping[str, ObservedFile] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, str] = field(default_factory=dict)
@@ -251,6 +253,9 @@ class ObservedLocation:
     """Path -> digest, where looking told it."""
     read_only: str = ""
     """Why nothing can be written here, and what would lift that; '' when it can, or when only trying will tell."""
+
+    also: frozenset[str] = frozenset()
+    """Roots under which this location was recorded when it was reached in another way."""
 
     @property
     def by_api(self) -> bool:

@@ -135,7 +135,7 @@ def look(loaded: Loaded, registry: Registry, also: Iterable[Record] = ()) -> Con
     roots = roots_of(loaded, (*ours, *also), registry)
     seen = observe_roots(roots, registry)
     names = {root.path: root.name for root in roots}
-    at_home_now = (at_home(record, roots) for record in recorded)
+    at_home_now = (at_home(record, seen.values()) for record in recorded)
     held = [Held(record, names[record.root]) for record in at_home_now if record.root in names]
     return Contents(
         seen,

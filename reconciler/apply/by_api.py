@@ -19,7 +19,7 @@ from reconciler.apply.work import Work
 from reconciler.errors import DigestError, ReconcilerError, SourceError, StaleError
 from reconciler.ollama import names
 from reconciler.ollama.names import Name
-from reconciler.ollama.places import trash_name
+from reconciler.ollama.places import inode_of, trash_name
 from reconciler.plan import FileRow, Step
 from reconciler.state import Digest, Record
 
@@ -124,6 +124,7 @@ def _pull(work: Work, step: Step, api: Api, listed: Mapping[str, Listed], digest
     source = names.parse((step.after.source or "").partition(":")[2])
     there = listed.get(source.key)
     if there is None or there.digest != digest:
+        _refuse_moved(work, step, digest)
         guards = []
         if there is not None and source.key != target.key:
             guards = [(_trash(work, source), source.short)]
@@ -133,10 +134,7 @@ def _pull(work: Work, step: Step, api: Api, listed: Mapping[str, Listed], digest
             _run_pull(work, step, api, source)
             now = _listed(api).get(source.key)
             if now is None or now.digest != digest:
-                raise SourceError(
-                    f"upstream moved: the tag is {now.digest if now else 'gone'} now, locked is {digest}",
-                    where=source.short, hint=f"`reconciler lock --upgrade {step.address.variant}` takes the new one",
-                )  # fmt: skip
+                raise _moved(step, now.digest if now else "gone", digest)
             if source.key != target.key:
                 api.copy(source.short, target.short)
         finally:
@@ -144,6 +142,33 @@ def _pull(work: Work, step: Step, api: Api, listed: Mapping[str, Listed], digest
                 _put_back(api, guards, source, listed)
     elif source.key != target.key:
         api.copy(source.short, target.short)
+
+
+def _refuse_moved(work: Work, step: Step, digest: Digest) -> None:
+    """Raise SourceError when the registry says that the tag is another by now: hours of pulling would be for nothing.
+
+    A registry that only the server reaches is not asked by us; what was pulled is judged in any case.
+    """
+    from reconciler.sources import Request, source_of
+
+    assert step.after is not None
+    source = step.after.source or ""
+    name = names.parse(source.partition(":")[2])
+    request = Request(step.address.variant, "", source, insecure=_is_insecure(work, name))
+    try:
+        now = source_of(source).current(request, work.tools.sources)
+    except ReconcilerError:
+        return
+    if now is not None and now != digest:
+        raise _moved(step, now, digest)
+
+
+def _moved(step: Step, now: str, digest: Digest) -> SourceError:
+    assert step.after is not None
+    return SourceError(
+        f"upstream moved: the tag is {now} now, locked is {digest}", where=step.after.source or "",
+        hint=f"`reconciler lock --upgrade {step.address.variant}` takes the new one",
+    )  # fmt: skip
 
 
 def _run_pull(work: Work, step: Step, api: Api, source: Name) -> None:
@@ -161,9 +186,13 @@ def _run_pull(work: Work, step: Step, api: Api, source: Name) -> None:
         told = Told(key, progress.completed, progress.total, progress.completed - begun, phase)
         work.show(lambda display: display.file(told))
 
-    host = source.host.partition(":")[0].lower()
-    api.pull(source.short, insecure=host in work.tools.sources.insecure, watch=watch)
+    api.pull(source.short, insecure=_is_insecure(work, source), watch=watch)
     work.received[id(step)] = sum(size for key, size in done_by.items() if len(key) == 71)
+
+
+def _is_insecure(work: Work, name: Name) -> bool:
+    """Whether the manifest allows plain http for the registry of a name."""
+    return name.host.partition(":")[0].lower() in work.tools.sources.insecure
 
 
 def _create(work: Work, step: Step, api: Api, listed: Mapping[str, Listed], target: Name) -> Digest:
@@ -219,7 +248,7 @@ def _check_unmoved(work: Work, step: Step, listed: Mapping[str, Listed]) -> None
     for row in (*step.files, *step.trash):
         then = work.stats.get((step.address.location, row.path), ())
         model = listed.get(_name(row).key)
-        now = (model.size, 0, int(model.digest.partition(":")[2][:15], 16)) if model is not None else None
+        now = (model.size, 0, inode_of(model.digest)) if model is not None else None
         if then not in ((), now):
             raise StaleError("changed since the plan was made", where=f"{step.address}: {row.path}", hint="plan again")
 
@@ -260,6 +289,6 @@ def _trash(work: Work, name: Name) -> str:
 def _record(work: Work, step: Step, row: FileRow, digest: Digest, model: Listed | None) -> Record:
     root = work.plan.locations[step.address.location].root
     size = model.size if model is not None else row.size
-    stat = (size, 0, int(digest.partition(":")[2][:15], 16))
+    stat = (size, 0, inode_of(digest))
     held = replace(step, files=(row._replace(size=size, digest=digest),))
     return record_of(held, {row.path: stat}, manifest=work.tools.manifest, root=root, generation=work.generation)

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
-from reconciler.ollama import names
+from reconciler.ollama import manifests, names
+from reconciler.ollama.fitting import MANIFEST
 from reconciler.ollama.look import Seen
 from reconciler.ollama.storage import Stored, orphans, read_store
-from reconciler.state import Digest, ObservedFile, ObservedLocation, Trashed
+from reconciler.state import Artifact, Digest, Note, ObservedFile, ObservedLocation, Placed, Record, Trashed
 
 TRASH = "reconciler-trash"
 """The namespace under which a server that we reach by its API alone keeps what was removed."""
@@ -51,14 +52,55 @@ def served(name: str, url: str, seen: Seen | None) -> ObservedLocation:
         if full.namespace == TRASH:
             trash.append(_trashed(full, model.size, model.digest))
             continue
-        # The inode stands for the content, so that one that changed is not taken for the one that was recorded.
-        inode = int(model.digest.partition(":")[2][:15], 16)
-        files[full.path] = ObservedFile(full.path, model.size, 0, inode, -1)
+        files[full.path] = ObservedFile(full.path, model.size, 0, inode_of(model.digest), -1)
         told[full.path] = model.digest
     warnings = tuple(f"{name}: {warning}" for warning in seen.warnings)
     # A device of its own: no bytes of another place can be linked here.
     device = crc32(url.encode()) | 1 << 62
-    return replace(place, files=files, told=told, trash=tuple(trash), warnings=warnings, device=device)
+    return replace(
+        place, observed=seen.mode, files=files, told=told, trash=tuple(trash), warnings=warnings, device=device
+    )
+
+
+def translated(record: Record, place: ObservedLocation) -> Record:
+    """Return a record of this location, made when it was reached in another way, as it reads now.
+
+    By the API a model is one file, its manifest, as large as the model; in the store it is blobs and a note.
+    """
+    if place.by_api:
+        return _as_listed(record, place.root) if record.notes else replace(record, root=place.root)
+    (placed, *more) = record.files or (None,)
+    if placed is None or more or placed.artifact != MANIFEST:
+        return replace(record, root=place.root)
+    here = replace(record, root=place.root)
+    try:
+        data = Path(place.root, placed.path).read_bytes()[: manifests.LARGEST]
+        named = manifests.pin_of(record.pin.source, data).files
+    except (OSError, ValueError):
+        return here
+    if manifests.digest_of(data) != placed.digest:
+        return here  # somebody has changed it, and what it named is not known any more
+    files = (_placed(artifact, place) for artifact in named if manifests.blob_path(artifact.digest) in place.files)
+    return replace(here, files=tuple(files), notes=(Note(placed.path, data.decode()),))
+
+
+def _as_listed(record: Record, url: str) -> Record:
+    path, text = record.notes[-1]
+    data = text.encode()
+    digest = manifests.digest_of(data)
+    placed = Placed(path, manifests.read(data).size, digest, 0, inode_of(digest), MANIFEST)
+    return replace(record, root=url, files=(placed,), notes=(), links=())
+
+
+def _placed(artifact: Artifact, place: ObservedLocation) -> Placed:
+    file = place.files[manifests.blob_path(artifact.digest)]
+    # Nobody has read it: a time that no file has makes the next reader look.
+    return Placed(file.path, artifact.size, artifact.digest, -1, 0, artifact.path)
+
+
+def inode_of(digest: str) -> int:
+    """Return what stands for the inode of a model that only its server sees: one that changed has another."""
+    return int(digest.partition(":")[2][:15], 16)
 
 
 def trash_name(model: str, generation: int, number: int, since: int) -> str:
