@@ -98,6 +98,7 @@ def test_a_directory_of_manifests_takes_what_is_imported(machine: Machine) -> No
         (["tree"], "reconciler import tree DIR"),
         (["tree", "nowhere"], "no such directory"),
         (["hf-cache", "hub", "more"], "'more'"),
+        (["tree", "hub"], "reconciler import hf-cache DIR"),
         (["tree", "hub", "--manifest", "box.json"], "box.json.yaml"),
     ],
 )

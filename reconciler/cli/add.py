@@ -42,7 +42,7 @@ def command(
 
     \b
     Examples:
-      reconciler add hf:bartowski/Llama-3.2-3B-Instruct-GGUF --files '*Q4_K_M.gguf'
+      reconciler add hf:Qwen/Qwen2.5-7B-Instruct-GGUF --files '*q4_k_m*.gguf'
       reconciler add workstation.yaml hf:Qwen/Qwen2.5-7B-Instruct --role chat
       reconciler add hf:owner/repo@branch --name mine --location weights
     """

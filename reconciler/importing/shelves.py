@@ -17,10 +17,10 @@ from reconciler.importing.claims import paths_of
 from reconciler.importing.found import Found, Request, Row
 from reconciler.importing.looking import digests_of
 from reconciler.importing.parts import Part, denied, is_gits, is_weight, lacks, parts, patterns
-from reconciler.importing.revisions import Local, Match
+from reconciler.importing.revisions import Match, Noted
 from reconciler.inert import few, inert
 from reconciler.references import parse
-from reconciler.state import ObservedFile, Pin
+from reconciler.state import Algorithm, Digest, ObservedFile, Pin
 
 _THREADS = 8
 _STORES = ("huggingface", "lmstudio")
@@ -103,16 +103,16 @@ def gather(
 
     `store` is how the root is arranged; None: as the manifest has it, else as most of the shelves are.
     """
-    everything = [file for shelf in shelves for file in shelf.files.values()]
-    known = digests_of(root, everything, request)
-    locals_ = [
-        {path: (file.size, known[file.path]) for path, file in shelf.files.items() if file.path in known}
-        for shelf in shelves
-    ]
+    noted = [revisions.notes(root / shelf.path, list(shelf.files)) for shelf in shelves]
+    pairs = list(zip(shelves, noted, strict=True))
+    open_ = [pair for pair in pairs if not (request.world.offline and _untold(*pair))]
+    known = digests_of(root, [file for shelf, _ in open_ for file in shelf.files.values()], request)
     with ThreadPoolExecutor(_THREADS) as pool:
-        answers = list(pool.map(lambda shelf, local: _identify(root, shelf, local, request), shelves, locals_))
+        found = pool.map(lambda pair: _identify(root, pair[0], pair[1], known, request), open_)
+        answers = {shelf.path: answer for (shelf, _), answer in zip(open_, found, strict=True)}
     ready: list[_Ready] = []
-    for shelf, answer in zip(shelves, answers, strict=True):
+    for shelf in shelves:
+        answer = answers.get(shelf.path) or _offline(root, shelf)
         if isinstance(answer, Row):
             yield answer
             continue
@@ -126,14 +126,35 @@ def gather(
         yield _placed(root, one, name, chosen)
 
 
-def _identify(root: Path, shelf: Shelf, local: Local, request: Request) -> Match | Row:
+def _untold(shelf: Shelf, noted: Mapping[str, Noted]) -> bool:
+    """Whether the notes cannot say alone which commit a shelf is of."""
+    return len({note.commit for note in noted.values()}) != 1 or any(
+        path not in noted for path in shelf.files if is_weight(path)
+    )
+
+
+def _offline(root: Path, shelf: Shelf) -> Row:
+    why = "offline, nobody can tell which commit it is of; run the same without --offline"
+    return Row("left-out", f"hf:{shelf.repository}", why, str(root / shelf.path))
+
+
+def _identify(
+    root: Path,
+    shelf: Shelf,
+    noted: Mapping[str, Noted],
+    known: Mapping[str, Mapping[Algorithm, Digest]],
+    request: Request,
+) -> Match | Row:
     """Return which commit a shelf is of, or why nobody can tell."""
     source, where = f"hf:{shelf.repository}", str(root / shelf.path)
     try:
         parse(f"{source}@{shelf.branch}" if shelf.branch else source)
     except ValueError:
         return Row("left-out", shelf.path, "no name that a repository of the Hub can have", where)
-    noted = revisions.notes(root / shelf.path, list(local))
+    unread = sorted(path for path, file in shelf.files.items() if is_weight(path) and file.path not in known)
+    if unread:
+        return Row("problem", source, f"cannot be read, or changed meanwhile: {few(unread)}", where)
+    local = {path: (file.size, known[file.path]) for path, file in shelf.files.items() if file.path in known}
     if differ := revisions.changed(local, noted):
         why = f"not the bytes that were downloaded: {few(differ)}; damaged, or edited since"
         return Row("problem", source, why, where)
@@ -141,8 +162,7 @@ def _identify(root: Path, shelf: Shelf, local: Local, request: Request) -> Match
     if match is not None:
         return match
     if request.world.offline:
-        why = "offline, nobody can tell which commit it is of; run the same without --offline"
-        return Row("left-out", source, why, where)
+        return _offline(root, shelf)
     try:
         return revisions.by_hub(shelf.repository, shelf.branch, local, noted, request.world)
     except ReconcilerError as error:

@@ -13,7 +13,7 @@ from reconciler.importing.found import Found, Request, Row
 from reconciler.importing.looking import digests_of, hidden, look, several, sort_out
 from reconciler.importing.parts import denied, is_book, is_gits, is_weight, lacks, parts
 from reconciler.importing.revisions import NOTES
-from reconciler.inert import few
+from reconciler.inert import few, inert
 from reconciler.naming import Named, variant_name
 from reconciler.state import Artifact, Digest, ObservedFile, Pin
 
@@ -27,6 +27,7 @@ def gather(request: Request) -> Iterator[Found | Row]:
         raise InputError("expected one directory", hint="`reconciler import tree DIR`")
     root = Path(request.args[0]).expanduser().absolute()
     seen = look("tree", "huggingface", root)
+    _refuse_stores(root)
     yield from hidden(seen)
     kept, rows = sort_out(root, (file for path, file in seen.files.items() if not is_book(path)))
     yield from rows
@@ -43,6 +44,18 @@ def gather(request: Request) -> Iterator[Found | Row]:
         yield from shelves.gather(root, shelved, request, name=name)
     else:
         yield from _side_by_side(root, loose, name, request)
+
+
+def _refuse_stores(root: Path) -> None:
+    """Raise InputError for a directory that another importer knows better."""
+    names = {entry.name for entry in root.iterdir()}
+    if any(name.startswith("models--") for name in names):
+        subject, what = "hf-cache", "the cache of huggingface_hub"
+    elif {"blobs", "manifests"} <= names:
+        subject, what = "ollama", "the store of an Ollama"
+    else:
+        return
+    raise InputError(f"this is {what}", where=inert(str(root)), hint=f"`reconciler import {subject} DIR`")
 
 
 def location_name(root: Path) -> str:
