@@ -22,8 +22,16 @@ PAGES = Path(__file__).parent / "catalog_pages"
 RELEASE = "https://files.example.org/releases/download/v0.1.0"
 
 
+NOT_TEXT = b'---\ntitle: na\xefve\n---\n```bash\nwget -P "$UI_HOME"/models/vae https://files.example.org/x.pt\n```\n'
+ALL = {**{path.name: path.read_bytes() for path in PAGES.glob("*.md")}, "not-text.md": NOT_TEXT}
+
+
 def page(name: str) -> Judged:
-    return judge((PAGES / f"{name}.md").read_bytes(), f"{name}.md")
+    return judge(ALL[f"{name}.md"], f"{name}.md")
+
+
+def every() -> list[Judged]:
+    return [judge(data, name) for name, data in ALL.items()]
 
 
 def told(text: str) -> list[tuple[str, str | None, str]]:
@@ -70,7 +78,7 @@ def test_every_page_has_its_class_by_the_syntax_rules(name: str, syntax: str, is
 
 
 def test_the_pages_cover_every_class() -> None:
-    assert {judge(path.read_bytes(), path.name).syntax for path in PAGES.glob("*.md")} == set(CLASSES)
+    assert {judged.syntax for judged in every()} == set(CLASSES)
 
 
 NAIVE = re.compile(r"AIR:\s*urn:air:\w+:\w+:\w+:\d+@\d+")
@@ -394,27 +402,27 @@ def test_a_page_is_mended_by_the_line_that_the_report_gives(name: str) -> None:
 
 
 def test_every_page_that_is_not_valid_says_what_to_fix() -> None:
-    judged = [judge(path.read_bytes(), path.name) for path in PAGES.glob("*.md")]
+    judged = every()
 
     assert not [one.page.path for one in judged if not one.is_valid and one.commands and not one.fixes]
 
 
 def test_the_report_has_the_columns_of_the_fixture_and_reads_back() -> None:
-    judged = [judge(path.read_bytes(), path.name) for path in PAGES.glob("*.md")]
+    judged = every()
     rows = report.rows(judged, tested={"lora-detail.md"})
     as_csv = list(csv.DictReader(io.StringIO(report.to_csv(rows))))
 
     assert list(as_csv[0]) == [
         "file_path", "syntax_type", "tested", "is_valid", "air", "download_count", "notes",
     ]  # fmt: skip
-    assert [row["file_path"] for row in as_csv] == sorted(path.name for path in PAGES.glob("*.md"))
+    assert [row["file_path"] for row in as_csv] == sorted(ALL)
     assert [row["file_path"] for row in as_csv if row["tested"] == "Yes"] == ["lora-detail.md"]
     assert {row["is_valid"] for row in as_csv} == {"True", "False"}
     assert json.loads(report.to_json(rows))["rows"] == [row._asdict() for row in rows]
 
 
 def test_the_summary_adds_up() -> None:
-    rows = report.rows(judge(path.read_bytes(), path.name) for path in PAGES.glob("*.md"))
+    rows = report.rows(every())
     counts = report.summary(rows)
 
     assert counts["pages"] == len(rows) == sum(counts[name] for name in CLASSES)

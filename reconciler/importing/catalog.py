@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from reconciler import links
 from reconciler.catalog import report
 from reconciler.catalog.classify import Asset, Judged, judge, unreadable
 from reconciler.catalog.pages import MAX_PAGE
@@ -77,6 +78,9 @@ def _complaint(judged: Judged) -> Row:
 
 def _found(asset: Asset, judged: Judged, request: Request) -> Found | Row:
     where = f"{asset.page}:{asset.line}"
+    if not asset.source and asset.version:
+        link = images.of_version(links.Source(version=asset.version, why=asset.why), request)
+        asset = asset._replace(source=link.source, air=link.air, why=link.why)
     what = asset.source or asset.name or asset.url or "a command"
     if not asset.source or asset.folder is None:
         return Row("left-out", what, asset.why, where)

@@ -14,6 +14,7 @@ from reconciler.importing.found import Found, Request, Row
 from reconciler.inert import inert
 from reconciler.naming import Named
 from reconciler.references import parse
+from reconciler.sources import civitaiapi
 from reconciler.ui.kinds import DRAWERS, WEIGHTS, Kind, Ui, kind_named, ui_of
 
 ROOTS: Mapping[Ui, str] = {
@@ -47,7 +48,7 @@ def spot(folder: str, request: Request, *, ui: Ui | None = None) -> Spot:
     name, _, subfolder = below.partition("/")
     if not name or (head.lower() != "models" and head.lower() != "embeddings"):
         raise ValueError(f"`{inert(folder)}` is no folder of models")
-    chosen = ui or _ui(name, request)
+    chosen = ui or _ui(name, request, beside=head.lower() != "models")
     kind = kind_named(name)
     if kind is None or kind not in DRAWERS[chosen]:
         # No loader of the core looks there: the folder stays as it is called.
@@ -57,12 +58,13 @@ def spot(folder: str, request: Request, *, ui: Ui | None = None) -> Spot:
     return Spot((chosen, {"store": chosen, "root": root}), kind, subfolder)
 
 
-def _ui(name: str, request: Request) -> Ui:
+def _ui(name: str, request: Request, *, beside: bool) -> Ui:
+    """Return the web interface that a folder is of; `beside` the directory `models` only those of the web have one."""
     declared = {ui for store in request.arranged.values() if (ui := ui_of(store)) is not None}
     if len(declared) == 1:
         return next(iter(declared))
     web: Ui = next((ui for ui in _WEB if ui in declared), "a1111")
-    return web if name in _folders(web) and name not in _folders("comfyui") else "comfyui"
+    return web if beside or (name in _folders(web) and name not in _folders("comfyui")) else "comfyui"
 
 
 def _folders(ui: Ui) -> set[str]:
@@ -105,6 +107,18 @@ def named(family: str, source: str, location: str) -> Named:
     owner = reference.repository.partition("/")[0] if reference.scheme == "hf" else reference.scheme
     branch = reference.revision if reference.scheme in ("hf", "civitai") else ""
     return Named("", family, owner=owner, branch=branch or "", location=location)
+
+
+def of_version(link: links.Source, request: Request) -> links.Source:
+    """Return what an address means that names Civitai's version and not its model: Civitai is asked for that."""
+    if link.source or not link.version or request.world.offline:
+        return link
+    try:
+        found = civitaiapi.version(link.version, request.world)
+    except (ReconcilerError, ValueError) as error:
+        why = error.problems[0].summary if isinstance(error, ReconcilerError) else str(error)
+        return link._replace(why=f"version {link.version} of Civitai: {why}")
+    return links.read(f"https://civitai.com/models/{found.model}?modelVersionId={link.version}")
 
 
 def with_guesses(gathered: Iterable[Found | Row], request: Request, what: str) -> Iterator[Found | Row]:

@@ -63,6 +63,7 @@ def _found(need: Needed, name: str, by_hash: dict[str, str], request: Request) -
     what = f"{need.folder}/{need.name}" if need.folder else need.name
     base = need.name.rpartition("/")[2]
     link = links.read(need.url) if need.url else links.Source(by_hash.get(need.hash, ""))
+    link = images.of_version(link, request)
     if holder := _holder(need, request):
         return Row("known", holder, f"{what}: declared already", where)
     if not link.source:
