@@ -671,3 +671,17 @@ def test_a_lock_that_was_tampered_with_leads_the_token_nowhere(civitai: Civitai)
 def test_artifacts_without_an_address_are_found_by_their_version(civitai: Civitai) -> None:
     artifact = Artifact("story.safetensors", len(LORA), Digest(sha256(LORA)))
     assert source.locate("civitai:7@71", "71", artifact, world_of(civitai)).size == len(LORA)
+
+
+# -- pins by hand -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reference", ["civitai:7", "urn:air:sdxl:lora:civitai:7"])
+def test_a_version_pinned_by_hand_is_the_whole_number(civitai: Civitai, reference: str) -> None:
+    from reconciler.resolve import fits
+
+    pin = resolve(civitai, reference)
+    assert fits(pin, ask(reference))
+    assert fits(pin, ask(reference, revision="72"))
+    assert not fits(pin, ask(reference, revision="71")), "short numbers count too"
+    assert not fits(replace(pin, revision="1234567890"), ask(reference, revision="12345678")), "no prefixes"
