@@ -33,6 +33,7 @@ PURE = (
     *(f"workflows.{path.stem}" for path in sorted((HOUSE / "workflows").glob("[a-z]*.py"))),
     "decide", "desired", "diff", "facts", "globs", "inert", "leaving", "naming", "plan", "planjson",
     "planread", "receipt", "references", "reuse", "safety", "selecting", "stale", "state", "world", "apply.order",
+    "wishes", *(f"ui.{path.stem}" for path in sorted((HOUSE / "ui").glob("[a-z]*.py"))),
     "detect.rules", *(f"stores.{path.stem}" for path in sorted((HOUSE / "stores").glob("*.py"))),
     *(f"ollama.{room}" for room in ("compose", "configs", "crosscheck", "gojson", "manifests", "modelfile", "names")),
     *(f"render.{path.stem}" for path in sorted((HOUSE / "render").glob("*.py"))),
