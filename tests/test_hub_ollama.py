@@ -160,6 +160,30 @@ def test_a_registry_has_to_say_where_its_blobs_are(either: Server, blobs: str, e
         assert pull(either.url, f"{registry.host}/acme/tiny:v1").error == error
 
 
+@pytest.mark.parametrize(
+    ("code", "error"), [(307, ""), (302, "unexpected status code 302"), (308, "unexpected status code 308")]
+)
+def test_only_one_kind_of_redirect_leads_to_another_host(
+    either: Server, registry: Registry, code: int, error: str
+) -> None:
+    digest = digests(publish(registry, "tiny", "v1", namespace="acme"))[0]
+    answer = http.client.HTTPConnection(registry.host, timeout=20)
+    answer.request("GET", f"/v2/acme/tiny/blobs/{digest}")
+    location = answer.getresponse().headers["Location"]
+    answer.close()
+    registry.fault("redirect", origin="hub", path=digest, method="GET", code=code, location=location)
+    assert pull(either.url, f"{registry.host}/acme/tiny:v1").error == error
+
+
+def test_no_token_is_fetched_from_another_host(either: Server, registry: Registry) -> None:
+    publish(registry, "tiny", "v1", namespace="acme")
+    with Registry.start() as elsewhere:
+        challenge = {"Www-Authenticate": f'Bearer realm="{elsewhere.url}/token",service="{elsewhere.host}",scope="x"'}
+        registry.fault("answer", origin="hub", path="/manifests/", code=401, headers=challenge, body=b"{}")
+        assert pull(either.url, f"{registry.host}/acme/tiny:v1").error.startswith("pull model manifest: ")
+        assert elsewhere.log == []
+
+
 def test_a_token_is_fetched_where_the_registry_says_and_stays_with_the_registry(either: Server) -> None:
     with Registry.start(auth=True) as registry:
         publish(registry, "tiny", "v1", namespace="acme")
@@ -465,7 +489,7 @@ def orphans(server: Server, tmp_path: Path) -> set[str]:
     (tmp_path / "source").write_bytes(b"x")
     link = blobs / f"sha256-{64 * '4'}"
     link.symlink_to(tmp_path / "source")
-    age(*old, link)
+    age(*old, link, blobs / "subdir")
     return {f"blobs/{path.name}" for path in (*old, link)}
 
 

@@ -257,6 +257,7 @@ def test_closing_ends_what_waits_for_a_registry_that_says_nothing(tmp_path: Path
     while not [request for request in registry.log if request.origin == "cdn" and digest in request.path]:
         pass
     server.close()
+    assert server.conversations == 0
     for thread in threads:
         thread.join(20)
     assert not [thread for thread in threads if thread.is_alive()]

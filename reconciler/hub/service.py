@@ -106,6 +106,12 @@ class Service:
         """Whether it listens."""
         return bool(self._listeners)
 
+    @property
+    def conversations(self) -> int:
+        """How many connections are open, or still busy with what was asked."""
+        with self._door:
+            return len(self._connections)
+
     def close(self) -> None:
         """Stop listening and end every connection, whatever it waits for."""
         self._gate.close()
