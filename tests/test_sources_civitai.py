@@ -179,6 +179,24 @@ def test_permissions_are_read_in_every_shape_that_they_have_had(said: dict[str, 
 
 
 @pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("<p>a<p>b<br>c", "a\nb\nc"), ("&lt;b&gt; &amp; more", "<b> & more"), ("<style>x</style>y", "y"),
+        ("<![bad[ x", ""), ("<p>a</p><![bad[ x ]]>b", "a\nb"), ("</script>a", "a"), (None, ""), (3, ""),
+        ("x" * 5000, "x" * 1999 + "…"),
+    ],
+)  # fmt: skip
+def test_descriptions_become_plain_text_whatever_their_markup(markup: object, text: str) -> None:
+    assert civitaitold.plain(markup) == text
+
+
+def test_a_page_of_the_guard_before_civitai_is_told_as_such(civitai: Civitai) -> None:
+    civitai.fault("answer", origin="hub", code=403, body=b"<!DOCTYPE html><title>Just a moment...</title>", times=-1)
+    with pytest.raises(AccessError, match=r"\(403\): with a web page"):
+        resolve(civitai, "civitai:7@71")
+
+
+@pytest.mark.parametrize(
     ("told", "exact"),
     [(18829.1484375, 19281048), (151494.275390625, 155130138), (6775430.35, None), (336.0, None), (1.5, None),
      (None, None), (True, None), (-1, None)],

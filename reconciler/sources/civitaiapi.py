@@ -121,7 +121,7 @@ def by_hash(hashes: Iterable[str], world: World) -> Mapping[str, Match]:
 
 def refusal(answer: Answer, where: str, world: World) -> SourceError:
     """Return the error for an answer that is not the one we asked for, with Civitai's own words in it."""
-    words = said(answer, world)
+    words = said(answer, world) or ("with a web page, as the guard before it does" if is_page(answer) else "")
     why = f": {words}" if words else ""
     status = answer.status
     if status in (401, 403):

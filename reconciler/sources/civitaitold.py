@@ -20,6 +20,8 @@ _HEX = re.compile(r"[0-9a-f]+")
 _WIDTH = re.compile(r"/width=\d+/")
 """What asks for a copy made to measure, which may be another one tomorrow; `original=true` is what was uploaded."""
 _WORDS, _PREVIEWS, _TAGS = 64, 12, 24
+_MARKUP = 50_000
+"""Characters of HTML that are looked at."""
 _TEXT, _WORD = 2000, 500
 """Characters of a description, and of a trigger text, that the lock keeps."""
 
@@ -205,10 +207,15 @@ def plain(markup: Any) -> str:
     """Return the text of a description, which Civitai keeps as HTML: no tags, one line a paragraph, cut to a length."""
     if not isinstance(markup, str):
         return ""
+    markup = markup[:_MARKUP]
     reader = _Text()
-    reader.feed(markup[:200_000])
-    reader.close()
-    lines = (" ".join(line.split()) for line in "".join(reader.parts).split("\n"))
+    try:
+        reader.feed(markup)
+        reader.close()
+        shown = "".join(reader.parts)
+    except AssertionError:  # what html.parser answers to declarations that are none, such as `<![if`
+        shown = re.sub(r"<[^>]*>?", "\n", markup)
+    lines = (" ".join(line.split()) for line in shown.split("\n"))
     text = "\n".join(line for line in lines if line)
     return text if len(text) <= _TEXT else f"{text[: _TEXT - 1].rstrip()}…"
 
