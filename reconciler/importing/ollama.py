@@ -17,7 +17,7 @@ from reconciler.errors import InputError, ReconcilerError
 from reconciler.importing.found import Found, Request, Row
 from reconciler.inert import inert
 from reconciler.naming import Named
-from reconciler.ollama import configs, licenses, manifests, names
+from reconciler.ollama import configs, licenses, manifests, modelfile, names
 from reconciler.ollama.manifests import Layer, Manifest
 from reconciler.ollama.names import Name
 from reconciler.state import Pin
@@ -86,7 +86,9 @@ def _stored(model: StoredModel, stored: Stored, place: tuple[str, Mapping[str, A
         why = f"incomplete: {len(missing)} of {len(model.manifest.blobs)} blobs are missing; `ollama pull` fetches them"
         return Row("left-out", model.name.short, why, where)
     source = f"{names.SCHEME}{model.name.short}"
-    pin = replace(manifests.pin_of(source, model.data), license=_license(stored, model.manifest))
+    pin = manifests.pin_of(source, model.data)
+    about = {**pin.about, **_parameters(stored, model.manifest)}
+    pin = replace(pin, license=_license(stored, model.manifest), about=about)
     config = _config(stored, model.manifest)
     quant, notes = _quant(stored, model, config)
     return _found(model.name, pin, config.model_format, quant, place, notes, where)
@@ -191,6 +193,17 @@ def _license(stored: Stored, manifest: Manifest) -> str | None:
             except (OSError, MalformedHeader):
                 return None
     return None
+
+
+def _parameters(stored: Stored, manifest: Manifest) -> dict[str, Any]:
+    """Return the model's own parameters, as the source would tell them."""
+    layer = next((each for each in manifest.layers if each.kind == "params"), None)
+    if layer is None or layer.size > modelfile.LARGEST:
+        return {}
+    try:
+        return {manifests.PARAMS: modelfile.parameters_of(_read(stored, layer, modelfile.LARGEST))}
+    except (OSError, ValueError, MalformedHeader):
+        return {}
 
 
 def _read(stored: Stored, layer: Layer, limit: int) -> bytes:

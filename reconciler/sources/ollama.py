@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from typing import Any
 
 from reconciler.errors import AccessError, NotFoundError, SourceError
 from reconciler.inert import inert
 from reconciler.located import Located
 from reconciler.ollama import manifests, names
 from reconciler.ollama.licenses import LARGEST, license_of
+from reconciler.ollama.modelfile import parameters_of
 from reconciler.ollama.names import Name
 from reconciler.references import parse
 from reconciler.sources import Request, World, refusals, selection, urls
@@ -54,6 +56,7 @@ def resolve(request: Request, world: World) -> Pin:
     about = dict(pin.about)
     if is_stub(pin):
         about["remote"] = _remote(model, pin, world)
+    about |= _parameters(model, pin, world)
     pin = replace(pin, license=_license(model, pin, world), about=about)
     return replace(pin, files=selection.select(pin.files, request))
 
@@ -197,6 +200,17 @@ def _license(model: registry.Model, pin: Pin, world: World) -> str | None:
             return None
         return license_of(text)
     return None
+
+
+def _parameters(model: registry.Model, pin: Pin, world: World) -> dict[str, Any]:
+    """Return the model's own parameters under the key that a composed model looks for them; {} where it has none."""
+    file = next((each for each in pin.files if each.media_type == f"{manifests.LAYER_TYPE}params"), None)
+    if file is None or file.size > LARGEST:
+        return {}
+    try:
+        return {manifests.PARAMS: parameters_of(_small(model, file, world))}
+    except ValueError as error:
+        raise SourceError(f"its parameters cannot be read: {error}", where=pin.source) from None
 
 
 def _remote(model: registry.Model, pin: Pin, world: World) -> dict[str, str]:
