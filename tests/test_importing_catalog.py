@@ -262,3 +262,12 @@ def test_from_pages_to_files_in_their_folders(studio: Studio) -> None:
     assert (comfy / "vae/mine.safetensors").read_bytes() == VAE
     assert planned.code == 0, planned.out
     assert TOKEN not in applied.out + applied.err + (studio.here / "box.lock.json").read_text()
+
+
+@pytest.mark.parametrize(("policy", "told"), [("deny", True), ("allow", False)])
+def test_a_pickle_that_the_policy_denies_is_declared_and_told(studio: Studio, policy: str, told: bool) -> None:
+    (studio.here / "box.yaml").write_text(f"version: 1\npolicy: {{ pickle: {policy} }}\n")
+    studio.page("Up", 'wget -P "$UI_HOME/models/upscale_models" https://files.example.org/up.pth')
+    report = studio.take("catalog", "vault", "--offline")
+
+    assert ["policy.pickle" in why for why in rows(report, "imported").values()] == [told]

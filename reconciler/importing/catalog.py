@@ -34,7 +34,7 @@ def gather(request: Request) -> Iterable[Found | Row | Table]:
     yield _table(judged)
     yield from (_complaint(page) for page in judged if not page.is_valid and page.fixes)
     founds = (_found(asset, page, request) for page in judged for asset in page.assets)
-    yield from images.resolved(images.with_guesses(founds, request, "where $UI_HOME is"), request)
+    yield from images.resolved(images.with_cautions(founds, request, "where $UI_HOME is"), request)
 
 
 def read(directory: Path) -> tuple[Judged, ...]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from reconciler import links, sources
+from reconciler.detect.rules import is_pickle_name
 from reconciler.errors import NotFoundError, ReconcilerError
 from reconciler.importing.claims import request_of
 from reconciler.importing.found import Found, Request, Row
@@ -23,6 +24,7 @@ ROOTS: Mapping[Ui, str] = {
 }  # fmt: skip
 """Where a web interface is when the manifest does not say: where a clone of its repository in the home would be."""
 
+_PICKLE = "a pickle, which can run code: the plan blocks it while `policy.pickle` is `deny`"
 _WEB: tuple[Ui, ...] = ("a1111", "forge", "sdnext")
 _THREADS = 8
 _ASKED = ("hf", "civitai")
@@ -121,16 +123,26 @@ def of_version(link: links.Source, request: Request) -> links.Source:
     return links.read(f"https://civitai.com/models/{found.model}?modelVersionId={link.version}")
 
 
-def with_guesses(gathered: Iterable[Found | Row], request: Request, what: str) -> Iterator[Found | Row]:
-    """Yield everything; the first variant of each location whose root is a guess says so. `what` nobody told."""
+def with_cautions(gathered: Iterable[Found | Row], request: Request, what: str) -> Iterator[Found | Row]:
+    """Yield everything with what people should know: pickles that the policy denies, roots that are a guess.
+
+    The first variant of each location says that its root is one; `what` nobody told.
+    """
     told = set(request.arranged.values())
     for each in gathered:
+        if isinstance(each, Found) and request.pickle == "deny" and _is_pickle(each):
+            each = replace(each, notes=(*each.notes, _PICKLE))  # noqa: PLW2901
         if isinstance(each, Found) and each.location is not None and (store := each.location[1]["store"]) not in told:
             told.add(store)
             note = f"look at the root of `{each.location[0]}`, {each.location[1]['root']}: {what}, nobody said"
             yield replace(each, notes=(*each.notes, note))
         else:
             yield each
+
+
+def _is_pickle(found: Found) -> bool:
+    name = str((found.variant.get("files") or [found.variant["source"]])[0])
+    return is_pickle_name(name.partition("?")[0])
 
 
 def resolved(gathered: Iterable[Found | Row], request: Request) -> Iterator[Found | Row]:

@@ -34,7 +34,7 @@ def gather(request: Request) -> Iterable[Found | Row]:
                 needed[key] = (need, name)
     by_hash = _by_hash([need for need, _ in needed.values()], request)
     founds = (_found(need, name, by_hash, request) for need, name in needed.values())
-    yield from images.resolved(images.with_guesses(founds, request, "where ComfyUI is"), request)
+    yield from images.resolved(images.with_cautions(founds, request, "where ComfyUI is"), request)
 
 
 def _bytes(path: Path) -> bytes:
