@@ -64,8 +64,18 @@ def test_a_version_is_locked_with_its_file_its_size_and_every_digest(civitai: Ci
     assert (pin.source, pin.revision) == ("civitai:7@71", "71")
     assert (file.path, file.size, file.digest) == ("story.safetensors", len(LORA), sha256(LORA))
     assert dict(file.also)["autov2"] == file.digest[7:17]
-    assert [kind for kind, _ in file.also] == ["autov1", "autov2", "autov3", "crc32"]
+    assert [kind for kind, _ in file.also] == ["autov2", "autov3", "crc32"]
     assert all(text == text.lower() for _, text in file.also)
+
+
+def test_the_hash_of_nothing_that_short_files_share_is_no_identity(civitai: Civitai) -> None:
+    assert civitai.versions[71].files[0].hashes["AutoV1"] == "E3B0C442"
+    assert "autov1" not in dict(resolve(civitai, "civitai:7@71").files[0].also)
+    assert source.by_hash(["e3b0c442", "", hashlib.sha256().hexdigest()], world_of(civitai)) == {}
+    long = image_model("lora", 9, size=(1 << 20) + 70_000)
+    civitai.add_version(7, 74, {"long.safetensors": long})
+    found = dict(resolve(civitai, "civitai:7@74").files[0].also)
+    assert found["autov1"] == hashlib.sha256(long[0x100000:0x110000]).hexdigest()[:8]
 
 
 def test_a_model_without_a_version_is_locked_at_the_newest_and_stays_there(civitai: Civitai) -> None:

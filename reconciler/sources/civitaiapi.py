@@ -104,6 +104,7 @@ def by_hash(hashes: Iterable[str], world: World) -> Mapping[str, Match]:
     asked.
     """
     given = {text: text.removeprefix("sha256:").lower() for text in hashes}
+    given = {text: plain for text, plain in given.items() if plain and not told.NOTHING.startswith(plain)}
     long = sorted({text for text in given.values() if len(text) == 64})
     found: dict[str, Match] = {}
     known = [text for part in _parts(long, _MOST_IDS) for text in _known(part, world)]

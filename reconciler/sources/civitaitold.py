@@ -6,6 +6,7 @@ is left out, unless nothing can be said without it. Counters and whatever else c
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from html.parser import HTMLParser
@@ -17,6 +18,8 @@ from reconciler import air
 _HASHES: Mapping[str, int] = {"sha256": 64, "autov1": 8, "autov2": 10, "autov3": 12, "blake3": 64, "crc32": 8}
 """Kind -> hexadecimal digits (some older AutoV3 have 64)."""
 _HEX = re.compile(r"[0-9a-f]+")
+NOTHING = hashlib.sha256().hexdigest()
+"""What AutoV1 is made of where a file is too short for it: the same for all of them, and no identity of any."""
 _WIDTH = re.compile(r"/width=\d+/")
 """What asks for a copy made to measure, which may be another one tomorrow; `original=true` is what was uploaded."""
 _WORDS, _PREVIEWS, _TAGS = 64, 12, 24
@@ -284,6 +287,8 @@ def _hashes(value: Mapping[Any, Any]) -> Iterable[tuple[str, str]]:
     for kind, text in value.items():
         if isinstance(kind, str) and isinstance(text, str):
             name, digits = kind.lower(), text.strip().lower()
+            if digits and NOTHING.startswith(digits):
+                continue
             if _HEX.fullmatch(digits) and len(digits) in (_HASHES.get(name, 0), 64 if name == "autov3" else 0):
                 yield name, digits
 
