@@ -32,7 +32,8 @@ def mismatch(pin: Pin, request: Request) -> str | None:
         return f"the lock is at {pin.revision}, and the manifest pins {inert(request.revision or '')}"
     if (pin.support.source if pin.support else None) != request.support:
         return "the support repository is another"
-    if request.preview and request.preview not in {file.url for file in pin.files if is_preview(file)}:
+    # One that could not be had is missing in the lock: that keeps nothing back, and `lock --upgrade` tries again.
+    if request.preview and any(is_preview(file) and file.url != request.preview for file in pin.files):
         return "the preview is another"
     own = [file for file in pin.files if not file.support and not is_preview(file)]
     for file in own:

@@ -227,12 +227,12 @@ def _verdict(
     if methods - {"none"}:
         return Action.NORMALIZE, _why_placed(world, wanted, methods)
     if held is None:
-        adopted = "adopt" if _extras_stand(world, wanted) else "link"
+        adopted = "adopt" if _extras_stand(world, wanted) or _only_comfort(world, wanted) else "link"
         return Action.NORMALIZE, "rename" if wanted.address in world.renames else adopted
     if trash:
         return Action.REMOVE, "superseded"
     if drops_extras or not _extras_stand(world, wanted):
-        return Action.NORMALIZE, "link"
+        return Action.NORMALIZE, "metadata" if not drops_extras and _only_comfort(world, wanted) else "link"
     if any(row.origin for row in rows):
         return Action.NORMALIZE, "record"  # another step places a file that this record vouches for too
     difference = _record_differs(held, wanted)
@@ -263,6 +263,12 @@ def _extras_stand(world: World, wanted: Desired) -> bool:
     return all(contents.link_situation(location, link) is Situation.RIGHT for link in wanted.layout.links) and all(
         contents.note_situation(location, note) is Situation.RIGHT for note in wanted.layout.notes
     )
+
+
+def _only_comfort(world: World, wanted: Desired) -> bool:
+    """Whether every link and note that is not right lies beside a model for comfort only."""
+    kept = [note for note in wanted.layout.notes if note.path not in wanted.layout.optional]
+    return _extras_stand(world, replace(wanted, layout=replace(wanted.layout, notes=tuple(kept))))
 
 
 def _record_differs(held: Held, wanted: Desired) -> str | None:

@@ -9,6 +9,7 @@ from reconciler.state import Desired, Wish
 from reconciler.ui.extra_paths import ExtraPaths
 from reconciler.ui.kinds import ui_of
 from reconciler.ui.places import Places, places
+from reconciler.ui.previews import is_preview
 from reconciler.ui.visible import hidden_because, is_weights
 
 if TYPE_CHECKING:
@@ -96,6 +97,10 @@ def unseen(wanted: Desired, loaded: Loaded) -> Iterator[str]:
     from reconciler.stores.cabinet import kind_of_file
 
     wish = wish_of(wanted.address.variant, loaded, wanted.address.location)
+    variant = loaded.manifest.variants[wanted.address.variant]
+    if variant.preview not in (None, "none") and not any(map(is_preview, wanted.pin.files)):
+        name = wanted.address.variant
+        yield f"{wanted.address}: its preview is not in the lock; `reconciler lock --upgrade {name}` fetches it"
     for path, artifact in wanted.layout.files:
         if path in wanted.layout.optional or not is_weights(path):
             continue
