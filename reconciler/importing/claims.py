@@ -10,14 +10,14 @@ from reconciler.importing.places import Said, root_of
 from reconciler.ollama import names
 from reconciler.paths import collision_key
 from reconciler.sources import Request, selection
-from reconciler.state import Pin, Wish
+from reconciler.state import Layout, Pin, Wish
 from reconciler.stores import STORES, store_of
 
 if TYPE_CHECKING:
     from reconciler.manifest import Loaded, Variant
 
 Claim = tuple[str, str, str]
-"""(root of the location, path as file systems compare it, digest)."""
+"""(root of the location, path as file systems compare it, digest or target of a link)."""
 
 
 class Claims:
@@ -34,7 +34,7 @@ class Claims:
             for claim in _claims(name, said, place, pin):
                 self._paths.setdefault(claim, name)
             if (root := root_of(place)) and place["store"] != "ollama":
-                self._files |= {f"{root}/{path}": name for path, _ in paths_of(said, place["store"], pin)}
+                self._files |= {f"{root}/{path}": name for path, _ in paths_of(said, place, pin)}
         self._builds.setdefault(_key(said, place), []).append((name, request_of(name, said)))
 
     def files(self) -> dict[str, str]:
@@ -90,19 +90,23 @@ def request_of(name: str, said: Mapping[str, Any]) -> Request:
     )  # fmt: skip
 
 
-def paths_of(said: Mapping[str, Any], store: str, pin: Pin) -> Sequence[tuple[str, str]]:
-    """Return (path below the root, digest) of every file; none where the store cannot hold it."""
-    if store not in STORES:
-        return ()
+def paths_of(said: Mapping[str, Any], place: Said, pin: Pin) -> Sequence[tuple[str, str]]:
+    """Return (path below the root, digest) of every file, as a location would have it; none where it cannot hold it."""
+    layout = _layout(said, place, pin)
+    return tuple((placement.path, placement.artifact.digest) for placement in layout.files) if layout else ()
+
+
+def _layout(said: Mapping[str, Any], place: Said, pin: Pin) -> Layout | None:
+    if place["store"] not in STORES:
+        return None
     wish = Wish(
-        "", said.get("served_as"), said.get("license"), said.get("modelfile") or {}, said.get("kind"),
-        said.get("subfolder") or "",
+        served_as=said.get("served_as"), license=said.get("license"), kind=said.get("kind"),
+        subfolder=said.get("subfolder") or "", names=place.get("names") or "",
     )  # fmt: skip
     try:
-        layout = store_of(store).layout(pin, wish)
+        return store_of(place["store"]).layout(pin, wish)
     except ValueError:
-        return ()
-    return tuple((placement.path, placement.artifact.digest) for placement in layout.files)
+        return None
 
 
 def _claims(name: str, said: Mapping[str, Any], place: Said, pin: Pin) -> Iterator[Claim]:
@@ -113,9 +117,11 @@ def _claims(name: str, said: Mapping[str, Any], place: Said, pin: Pin) -> Iterat
             yield root, names.wanted(name, said["source"], said.get("served_as")).key, ""
         except ValueError:
             return
-    else:
-        for path, digest in paths_of(said, place["store"], pin):
-            yield root, collision_key(path), digest
+    elif (layout := _layout(said, place, pin)) is not None:
+        for placement in layout.files:
+            yield root, collision_key(placement.path), placement.artifact.digest
+        for link in layout.links:  # snapshots of the HF cache may share every blob
+            yield root, collision_key(link.path), link.target
 
 
 def _root(place: Said) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler import agreement, editing, lockfile
-from reconciler.errors import LockfileError
+from reconciler.errors import InputError, LockfileError
 from reconciler.importing import christening
 from reconciler.importing.claims import Claims, of_manifest, place_of, request_of
 from reconciler.importing.found import Found, Row
@@ -34,6 +34,8 @@ class Merged:
     lock: lockfile.Lock
     rows: tuple[Row, ...]
     names: tuple[str, ...] = ()
+    loaded: Loaded | None = None
+    """The manifest as it will be, None where it does not change."""
 
     @property
     def changed(self) -> bool:
@@ -59,49 +61,69 @@ def merge(target: Target, gathered: Iterable[Found | Row], *, roles_of_known: bo
     Raise ManifestError when the manifest would not load; nothing is written by then.
     """
     pins = dict(target.lock.pins)
-    places = Places(_locations(target.loaded), str(target.loaded.registry) if target.loaded else "")
-    claims = of_manifest(target.loaded, pins) if target.loaded else Claims()
-    rows: list[Row] = []
-    news: list[_New] = []
     roles: list[tuple[str, str]] = []
-    for each in gathered:
-        outcome = (
-            each if isinstance(each, Row) else _settled(each, target.loaded, places, claims, _placeholder(len(news)))
-        )
-        if isinstance(outcome, _New):
-            news.append(outcome)
-        else:
-            rows.append(outcome)
-            if isinstance(each, Found) and outcome.kind == "known":
-                _complete(outcome.what, each, target.loaded, pins)
-                roles += [(role, outcome.what) for role in each.roles if roles_of_known]
+    outcomes, places = _sorted_out(target, gathered)
+    news = [outcome for _, outcome in outcomes if isinstance(outcome, _New)]
     taken = target.loaded.manifest.variants if target.loaded else {}
     names = christening.name_all([(new.found, new.store) for new in news], taken)
     given = {_placeholder(index): name for index, name in enumerate(names)}
-    rows = [row._replace(what=given.get(row.what, row.what)) for row in rows]
+    rows = []
+    for each, outcome in outcomes:
+        if isinstance(outcome, _New):
+            continue
+        rows.append(outcome._replace(what=given.get(outcome.what, outcome.what)))
+        if isinstance(each, Found) and outcome.kind == "known":
+            _complete(outcome.what, each, target.loaded, pins)
+            roles += [(role, rows[-1].what) for role in each.roles if roles_of_known]
     for name, new in zip(names, news, strict=True):
         rows.append(_imported(name, new))
+        roles += [(role, name) for role in new.found.roles]
         if new.found.pin is not None:
             pins[name] = new.found.pin
-        roles += [(role, name) for role in new.found.roles]
-    texts = _texts(target, places.added, dict(zip(names, news, strict=True)), roles)
+    texts, loaded = _texts(target, places.added, dict(zip(names, news, strict=True)), roles)
     lock = lockfile.Lock(pins=pins)
     lockfile.loads(lockfile.dumps(lock), str(target.lock_path))
-    return Merged(target, texts, lock, tuple(rows), names)
+    return Merged(target, texts, lock, tuple(rows), names, loaded)
+
+
+def _sorted_out(target: Target, gathered: Iterable[Found | Row]) -> tuple[list[tuple[Found | Row, _New | Row]], Places]:
+    """Return what becomes of each, and the locations with those that are new."""
+    places = Places(_locations(target.loaded), str(target.loaded.registry) if target.loaded else "")
+    claims = of_manifest(target.loaded, target.lock.pins) if target.loaded else Claims()
+    outcomes: list[tuple[Found | Row, _New | Row]] = []
+    count = 0
+    for each in gathered:
+        outcome = each if isinstance(each, Row) else _settled(each, target.loaded, places, claims, _placeholder(count))
+        count += isinstance(outcome, _New)
+        outcomes.append((each, outcome))
+    return outcomes, places
 
 
 def write(merged: Merged) -> tuple[Path, ...]:
-    """Write lock and manifest, each whole or not at all, and return the files that changed. Raise DiskError.
+    """Write lock and manifest, each whole or not at all, and return the files that changed.
 
-    The lock comes first: a lock that holds more than its manifest does no harm.
+    The lock comes first: a lock that holds more than its manifest does no harm. Raise InputError when somebody changed
+    one of them since it was read (to hash a disk takes its time), DiskError when it cannot be written.
     """
     target = merged.target
+    _refuse_changed(merged)
     written: list[Path] = []
     if merged.lock.pins != target.lock.pins:
         lockfile.write(target.lock_path, merged.lock)
         written.append(target.lock_path)
     written += [path for path, text in merged.texts.items() if editing.write_text(path, text)]
     return tuple(reversed(written))
+
+
+def _refuse_changed(merged: Merged) -> None:
+    target = merged.target
+    for path in merged.texts:
+        there = path.read_bytes() if path.exists() else None
+        read = target.texts.get(path)
+        if there != (read.encode() if read is not None else None):
+            raise InputError("changed while we looked", where=inert(str(path)), hint="run the same again")
+    if (lockfile.read(target.lock_path) or lockfile.Lock()).pins != target.lock.pins:
+        raise InputError("changed while we looked", where=inert(str(target.lock_path)), hint="run the same again")
 
 
 def _locations(loaded: Loaded | None) -> dict[str, Said]:
@@ -180,8 +202,8 @@ def _imported(name: str, new: _New) -> Row:
 
 def _texts(
     target: Target, locations: Mapping[str, Said], news: Mapping[str, _New], served: Iterable[tuple[str, str]]
-) -> dict[Path, str]:
-    """Return the files that change, with their new texts; raise ManifestError when together they would not load."""
+) -> tuple[dict[Path, str], Loaded | None]:
+    """Return the files that change with their new texts, and the manifest that they are; raise ManifestError."""
     from reconciler.manifest import of
     from reconciler.manifestfiles import Found as Files
     from reconciler.manifestfiles import Source
@@ -190,15 +212,15 @@ def _texts(
     for role, name in served:
         roles.setdefault(role, []).append(name)
     if not news and not roles:
-        return {}
+        return {}, None
     text = target.texts.get(target.file, FRESH)
     where = inert(str(target.file))
     text = editing.add_locations(text, locations, where=where)
     text = editing.add_variants(text, {name: new.said for name, new in news.items()}, where=where)
     texts = _with_roles({**target.texts, target.file: text}, target.file, roles)
     sources = [Source(str(path), inert(str(path)), said.encode()) for path, said in sorted(texts.items())]
-    of(Files(os.fspath(target.path), target.path.is_dir(), tuple(sources)))
-    return {path: said for path, said in texts.items() if said != target.texts.get(path)}
+    loaded = of(Files(os.fspath(target.path), target.path.is_dir(), tuple(sources)))
+    return {path: said for path, said in texts.items() if said != target.texts.get(path)}, loaded
 
 
 def _with_roles(texts: dict[Path, str], default: Path, roles: Mapping[str, Sequence[str]]) -> dict[Path, str]:

@@ -9,11 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from reconciler.inert import inert
+from reconciler.ollama.address import url_of
 
 Said = Mapping[str, Any]
 """A location as the manifest says it: `store`, `root`, or `url` and `models`."""
-
-_OLLAMA = "http://127.0.0.1:11434"
 
 
 class Places:
@@ -78,7 +77,7 @@ def tilde(said: Said) -> Said:
 
 
 def _address(said: Said) -> tuple[str, int | None]:
-    parts = urlsplit(str(said.get("url") or _OLLAMA))
+    parts = urlsplit(url_of(said.get("url"), os.environ))
     host = "127.0.0.1" if parts.hostname in ("localhost", "::1") else parts.hostname or ""
     return host, parts.port
 

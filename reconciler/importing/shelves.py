@@ -198,7 +198,7 @@ def _variants(root: Path, shelf: Shelf, match: Match, request: Request) -> Itera
 
 
 def _fits(one: _Ready, store: str) -> bool:
-    return {path for path, _ in paths_of(one.found.variant, store, one.pin)} == one.paths
+    return {path for path, _ in paths_of(one.found.variant, {"store": store}, one.pin)} == one.paths
 
 
 def _store_of(ready: Sequence[_Ready]) -> str:
@@ -215,7 +215,7 @@ def _placed(root: Path, one: _Ready, name: str, store: str) -> Found | Row:
             found.variant, found.pin, location=(name, {"store": store, "root": str(root)}), notes=found.notes,
             where=found.where,
         )  # fmt: skip
-    wanted = {path for path, _ in paths_of(one.found.variant, store, one.pin)}
+    wanted = {path for path, _ in paths_of(one.found.variant, {"store": store}, one.pin)}
     lies, belongs = sorted(one.paths - wanted), sorted(wanted - one.paths)
     why = f"{inert(few(lies))} would be {inert(few(belongs))} in a {store} location; move it there first"
     return Row("left-out", str(one.found.variant["source"]), why, one.found.where)
