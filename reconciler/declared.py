@@ -20,9 +20,11 @@ from pydantic import (
     model_validator,
 )
 
-from reconciler import globs, modelfields, sources
+from reconciler import modelfields, sources
 from reconciler.inert import inert
 from reconciler.paths import check_component, check_relative, check_root
+from reconciler.rulefields import MAX_RULES, Rule
+from reconciler.scalars import DAY, Glob, Patterns, Ratio, Size, Span, Text, check_text
 from reconciler.ui.companions import Companion
 from reconciler.ui.declaring import SCHEMA as IMAGES_SCHEMA
 from reconciler.ui.declaring import Preview, Subfolder, Template, of_images_only
@@ -33,13 +35,8 @@ MAX_NAME = 128
 """Characters in the name of a variant, location or role."""
 MAX_PLACES = 256
 """Locations, and routes: each variant may have to be held against every one."""
-DAY = 86_400
 
 _NAME = re.compile(r"[^\W_][\w.+()-]*")
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGTP]i?)?B?", re.IGNORECASE)
-_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|min|h|d|w)")
-_SPANS = {"s": 1, "min": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
-_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -62,44 +59,6 @@ def check_name(name: str) -> str:
     return check_component(name)
 
 
-def _check_text(text: str) -> str:
-    if not text.strip():
-        raise ValueError("expected text, found nothing")
-    if len(text) > 1024:
-        raise ValueError(f"a text of {len(text)} characters; 1024 are allowed")
-    if inert(text) != text:
-        raise ValueError(f"invisible or control characters: `{inert(text)[:200]}`")
-    return text
-
-
-def _ratio(value: Any) -> Any:
-    if isinstance(value, str) and (found := _PERCENT.fullmatch(value)):
-        value = float(found[1]) / 100
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"expected a share such as `30%` or 0.3, found `{inert(str(value))[:80]}`")
-    return float(value)
-
-
-def _size(value: Any) -> Any:
-    if isinstance(value, str) and (found := _SIZE.fullmatch(value)):
-        letter = (found[2] or "").lower()
-        base = 1024 if letter.endswith("i") else 1000
-        value = round(float(found[1]) * base ** " kmgtp".index(letter[:1] or " "))
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise ValueError(f"expected a size such as `20GiB` or a number of bytes, found `{inert(str(value))[:80]}`")
-    return value
-
-
-def _span(value: Any) -> Any:
-    if isinstance(value, str) and (found := _SPAN.fullmatch(value)):
-        value = round(float(found[1]) * _SPANS[found[2]])
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**40:
-        raise ValueError(
-            f"expected a time such as `14d`, `12h` or a number of seconds, found `{inert(str(value))[:80]}`"
-        )
-    return value
-
-
 def _check_digests(value: Any) -> Any:
     """A sha256 for the only file, or a map from path to sha256; in lower case."""
     if isinstance(value, dict) and value:
@@ -112,15 +71,6 @@ def _sha256(value: Any, path: str) -> str:
         of = f" for `{inert(path)}`" if path else ""
         raise ValueError(f"expected 64 hexadecimal digits{of}, found `{inert(str(value))[:80]}`")
     return value.lower()
-
-
-def _check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    for pattern in patterns:
-        try:
-            globs.check_pattern(pattern)
-        except ValueError as error:
-            raise ValueError(f"`{inert(pattern)[:120]}`: {error}") from None
-    return patterns
 
 
 def _check_metadata(value: Any) -> Any:
@@ -137,14 +87,9 @@ _NAME_SCHEMA = {
     # No script is left out, so the class says what is not allowed; Python's and ECMAScript's engines agree on it.
     "pattern": r"""^[^\s@/\\:*?"<>|\[\]{}#,;!$%&'=^~`.+()_-][^\s@/\\:*?"<>|\[\]{}#,;!$%&'=^~`]*$""",
 }
-_TEXT_SCHEMA = {"type": ["string", "number"], "minLength": 1, "maxLength": 1024}
-
 Name = Annotated[str, AfterValidator(check_name), WithJsonSchema(_NAME_SCHEMA)]
-Text = Annotated[str, AfterValidator(_check_text), WithJsonSchema(_TEXT_SCHEMA)]
-Glob = Annotated[str, AfterValidator(_check_text), WithJsonSchema(_TEXT_SCHEMA)]
 Root = Annotated[str, AfterValidator(check_root), WithJsonSchema({"type": "string", "pattern": r"^(/|~(/|$))"})]
-Source = Annotated[str, AfterValidator(_check_text), WithJsonSchema({"type": "string", "pattern": "^[a-z]+:.+"})]
-Patterns = Annotated[tuple[str, ...], AfterValidator(_check_patterns)]
+Source = Annotated[str, AfterValidator(check_text), WithJsonSchema({"type": "string", "pattern": "^[a-z]+:.+"})]
 Digests = Annotated[
     str | dict[str, str],
     BeforeValidator(_check_digests),
@@ -157,42 +102,6 @@ Digests = Annotated[
                     "minProperties": 1,
                     "additionalProperties": {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
                 },
-            ]
-        }
-    ),
-]
-Ratio = Annotated[
-    float,
-    BeforeValidator(_ratio),
-    WithJsonSchema(
-        {
-            "oneOf": [
-                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?%$"},
-                {"type": "number", "minimum": 0, "maximum": 1},
-            ]
-        }
-    ),
-]
-Size = Annotated[
-    int,
-    BeforeValidator(_size),
-    WithJsonSchema(
-        {
-            "oneOf": [
-                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?([KMGTPkmgtp]i?)?[Bb]?$"},
-                {"type": "integer", "minimum": 0},
-            ]
-        }
-    ),
-]
-Span = Annotated[
-    int,
-    BeforeValidator(_span),
-    WithJsonSchema(
-        {
-            "oneOf": [
-                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(s|min|h|d|w)$"},
-                {"type": "integer", "minimum": 0},
             ]
         }
     ),
@@ -364,6 +273,10 @@ class Policy(_Declared):
     """Whether pickle files, which can run code when they are loaded, may come."""
     keep_trash: Span = Field(default=14 * DAY, examples=["14d"])
     """How long removed and replaced files wait in the trash before `gc` may free them."""
+    rules: tuple[Rule, ...] = Field(
+        default=(), max_length=MAX_RULES, examples=[[{"rule": "license", "allow": ["apache-2.0", "mit"]}]]
+    )
+    """What variants that arrive or change must keep to; every rule holds."""
 
 
 class Manifest(_Declared):

@@ -22,6 +22,7 @@ def facts_of(pin: Pin, attributes: Attributes, home: str) -> Facts:
         license=attributes.license,
         support=f"{pin.support.source} at {pin.support.revision}" if pin.support else None,
         protect=attributes.protect,
+        gated=bool(pin.about.get("gated")),
         roles=dict(attributes.roles),
         metadata=attributes.metadata,
         modelfile=attributes.modelfile,

@@ -9,6 +9,7 @@ from reconciler.declared import HandPin, Location, Manifest, Policy, Route, Vari
 from reconciler.errors import Problem
 from reconciler.inert import inert, suggest
 from reconciler.modelfields import Parameters
+from reconciler.rulefields import Rule
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -101,7 +102,8 @@ def _problem(found: ErrorDetails, merged: Merged) -> Problem:
         return Problem(where, f"`{'version: 1' if loc == ('version',) else name}` is missing", hint)
     if kind == "value_error":
         summary, hint = _parted(str(found["ctx"]["error"]))
-        own = (len(loc) < 3 and _model_of(loc) is not None) or loc[-1] in {"[key]", "version"}
+        model = _model_of(loc)
+        own = (model is not None and (len(loc) < 3 or model is Rule)) or loc[-1] in {"[key]", "version"}
         return Problem(where, summary if own else f"`{name}`: {summary}", hint)
     if kind == "literal_error":
         return _not_of_these(found, where, name)
@@ -136,6 +138,8 @@ def _model_of(loc: Loc) -> type[BaseModel] | None:
         return Manifest
     if loc == ("policy",):
         return Policy
+    if len(loc) == 3 and loc[:2] == ("policy", "rules"):
+        return Rule
     if len(loc) == 2 and str(loc[0]) in _SECTIONS:
         return _SECTIONS[str(loc[0])]
     return _PARTS.get(str(loc[2])) if len(loc) == 3 and loc[0] == "variants" else None

@@ -52,7 +52,8 @@ def observe(name: str, store: str, root: str, *, expected_id: str | None) -> Obs
         facts = Path(root).stat()
         if not stat.S_ISDIR(facts.st_mode):
             return replace(told, readable=False, why=f"{inert(root)} is not a directory")
-        told = replace(told, id=plate.id, device=facts.st_dev, free_bytes=_free(root))
+        free, total = _room(root)
+        told = replace(told, id=plate.id, device=facts.st_dev, free_bytes=free, total_bytes=total)
     except FileNotFoundError:
         return _absent(told, expected_id)
     except OSError as error:
@@ -85,7 +86,8 @@ def _absent(told: ObservedLocation, expected_id: str | None) -> ObservedLocation
         return replace(told, exists=False, readable=False, why=why)
     above = next(folder for folder in Path(told.root).parents if folder.is_dir())
     try:
-        return replace(told, exists=False, device=above.stat().st_dev, free_bytes=_free(str(above)))
+        free, total = _room(str(above))
+        return replace(told, exists=False, device=above.stat().st_dev, free_bytes=free, total_bytes=total)
     except OSError as error:
         return replace(told, exists=False, readable=False, why=_cannot(str(above), error))
 
@@ -212,9 +214,10 @@ def _escaped(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _free(path: str) -> int:
+def _room(path: str) -> tuple[int, int]:
+    """Return the bytes that are free to us, and those of the whole file system."""
     room = os.statvfs(path)
-    return room.f_bavail * room.f_frsize
+    return room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
 
 
 def _cannot(path: str, error: OSError) -> str:

@@ -74,6 +74,8 @@ class Facts:
     support: str | None = None
     """`SOURCE at REVISION` of the repository that lends missing files."""
     protect: bool = False
+    gated: bool = False
+    """Whether upstream asks everybody who wants it to agree to something first."""
     roles: Mapping[str, int] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     modelfile: Mapping[str, Any] = field(default_factory=dict)
@@ -127,11 +129,28 @@ class Place:
     device: int = 0
     observed: str = ""
     """`api+store`, `api-only` or `store-only` for a place with a server, '' for a plain directory."""
+    total_bytes: int = 0
+    """Of the whole file system; 0 where nobody can tell."""
 
     @property
     def by_api(self) -> bool:
         """Whether everything here goes through a server, whose address `root` is."""
         return is_address(self.root)
+
+
+Severity = Literal["error", "warning", "info"]
+
+
+class Finding(NamedTuple):
+    """A rule of the policy that a variant, as it would arrive or change, does not keep to.
+
+    `text` says what was found and what lifts it. An error has blocked the step, if nothing else has.
+    """
+
+    address: Address
+    rule: str
+    severity: Severity
+    text: str
 
 
 class Summary(NamedTuple):
@@ -179,6 +198,8 @@ class Plan:
     warnings: tuple[str, ...] = ()
     curated: Digest | None = None
     """Of the layer that people write; None when there is none."""
+    findings: tuple[Finding, ...] = ()
+    """What the rules of the policy say of what arrives or changes."""
 
     @property
     def changes(self) -> tuple[Step, ...]:

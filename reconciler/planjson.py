@@ -43,6 +43,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             [item.location, item.path, None if item.stat is None else list(item.stat)] for item in plan.relies_on
         ],
         "warnings": list(plan.warnings),
+        "findings": [{**found._asdict(), "address": str(found.address)} for found in plan.findings],
     }
     document["plan_id"] = portable_id(document)
     document["checksum"] = checksum(document)
@@ -102,6 +103,8 @@ def _place(place: Place) -> dict[str, Any]:
         value["device"] = place.device
     if place.observed:
         value["observed"] = place.observed
+    if place.total_bytes:
+        value["total_bytes"] = place.total_bytes
     return value
 
 
@@ -153,8 +156,9 @@ def _facts(facts: Facts) -> dict[str, Any]:
     for key in ("source", "backend", "served_as", "license", "support"):
         if (text := getattr(facts, key)) is not None:
             value[key] = text
-    if facts.protect:
-        value["protect"] = True
+    for key in ("protect", "gated"):
+        if getattr(facts, key):
+            value[key] = True
     for key in ("metadata", "modelfile"):
         if said := getattr(facts, key):
             value[key] = _strict(said)

@@ -10,7 +10,20 @@ from typing import Any, TypeVar, cast, get_args
 
 from reconciler.artifacts import with_rest
 from reconciler.errors import InputError, Problem
-from reconciler.plan import Action, Bytes, Facts, FileRow, Method, Place, Plan, Reliance, Selection, Step
+from reconciler.plan import (
+    Action,
+    Bytes,
+    Facts,
+    FileRow,
+    Finding,
+    Method,
+    Place,
+    Plan,
+    Reliance,
+    Selection,
+    Severity,
+    Step,
+)
 from reconciler.state import Address, Artifact, Digest, Link, Note, Pin, Support, parse_digest
 
 T = TypeVar("T")
@@ -21,6 +34,7 @@ MAJOR = "1"
 _AGAIN = "make the plan again with `reconciler plan -o FILE`"
 _METHODS = frozenset(get_args(Method))
 _ACTIONS = {action.value: action for action in Action}
+_SEVERITIES = get_args(Severity)
 _NEW = frozenset({Action.DOWNLOAD, Action.NORMALIZE})
 
 _ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
@@ -128,6 +142,7 @@ def _plan(document: dict[str, Any]) -> Plan:
         relies_on=_each(document, "relies_on", "", _reliance),
         warnings=_each(document, "warnings", "", _word),
         curated=_maybe_digest(registry, "curated", "registry"),
+        findings=_each(document, "findings", "", _finding, ()),
     )
 
 
@@ -141,6 +156,7 @@ def _place(value: dict[str, Any], where: str) -> Place:
         why=_text(value, "why", where, ""),
         device=_count(value, "device", where, 0),
         observed=_text(value, "observed", where, ""),
+        total_bytes=_count(value, "total_bytes", where, 0),
     )
 
 
@@ -214,6 +230,7 @@ def _facts(value: Any, where: str) -> Facts:
     return Facts(
         **{key: _maybe_text(value, key, where) for key in _FACTS},
         protect=_flag(value, "protect", where, False),
+        gated=_flag(value, "gated", where, False),
         roles={role: _count(roles, role, f"{where}.roles") for role in roles},
         metadata=_object(value, "metadata", where, {}),
         modelfile=_object(value, "modelfile", where, {}),
@@ -272,6 +289,15 @@ def _reliance(value: Any, where: str) -> Reliance:
             raise _DamagedError(f"{where}: expected size, mtime_ns and inode, found {_found(stat)}")
         stat = (numbers[0], numbers[1], numbers[2])
     return Reliance(_word(location, where), _word(path, where), stat)
+
+
+def _finding(value: Any, where: str) -> Finding:
+    value = _is(value, dict, "an object", where)
+    severity = _text(value, "severity", where)
+    if severity not in _SEVERITIES:
+        raise _DamagedError(f"{where}.severity: expected one of {', '.join(_SEVERITIES)}, found {_found(severity)}")
+    address = _address(_text(value, "address", where), f"{where}.address")
+    return Finding(address, _text(value, "rule", where), cast("Severity", severity), _text(value, "text", where))
 
 
 def _each(

@@ -41,6 +41,8 @@ class About(NamedTuple):
     license: str | None
     guarded: bool
     """Gated or private: to see it is not yet to be allowed to download it."""
+    gated: str = ""
+    """`auto` or `manual` where everybody must agree to something first, and how that is granted; '' for open ones."""
 
 
 @dataclass
@@ -166,7 +168,9 @@ def _about(repo: str, revision: str | None, world: World) -> About:
     if isinstance(name, str) and name != repo:
         now = inert(redact(name))[:200]
         world.warn(f"hf:{repo} is now called hf:{now}; change the manifest while the old name still leads there")
-    return About(name if isinstance(name, str) else repo, commit, _license(info), bool(info.gated or info.private))
+    gated = info.gated if info.gated in ("auto", "manual") else ""
+    name = name if isinstance(name, str) else repo
+    return About(name, commit, _license(info), bool(info.gated or info.private), gated)
 
 
 def _refs(repo: str, revision: str, world: World) -> str:

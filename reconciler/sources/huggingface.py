@@ -31,6 +31,7 @@ class Listing(NamedTuple):
     revision: str
     license: str | None
     files: tuple[Artifact, ...]
+    gated: str = ""
 
 
 def check(reference: str, *, insecure: bool = False) -> None:
@@ -42,7 +43,8 @@ def resolve(request: Request, world: World) -> Pin:
     """Ask the Hub for the commit, and for the files there that the request selects."""
     found = listing(request.source, request.revision, world)
     files = selection.select(found.files, request)
-    return Pin(request.source, found.revision, files, found.license)
+    about = {"gated": found.gated} if found.gated else {}
+    return Pin(request.source, found.revision, files, found.license, about=about)
 
 
 def current(request: Request, world: World) -> str | None:
@@ -65,7 +67,7 @@ def listing(source: str, revision: str | None, world: World) -> Listing:
         return selection.accept(hubapi.entries(about.repo, about.revision, world), where)
 
     files = world.memory.once(("files", world.endpoint, about.repo, about.revision), ask)
-    return Listing(about.repo, about.revision, about.license, files)
+    return Listing(about.repo, about.revision, about.license, files, about.gated)
 
 
 def locate(source: str, revision: str | None, artifact: Artifact, world: World) -> Located:
