@@ -93,6 +93,33 @@ def test_the_token_stays_out_of_everything_that_was_written(machine: Machine) ->
     assert not [path for path in written if TOKEN.encode() in path.read_bytes()]
 
 
+def test_a_note_that_is_gone_is_made_again(machine: Machine) -> None:
+    machine.apply()
+    (machine.here / LORAS / "story_v2.md").unlink()
+    assert machine.steps()["story-comfy@comfy"] == ("normalize", "metadata", None)
+    machine.apply()
+    assert (machine.here / LORAS / "story_v2.md").exists()
+
+
+def test_a_note_that_a_user_changed_since_stays_his(machine: Machine) -> None:
+    machine.apply()
+    page = machine.here / LORAS / "story_v2.md"
+    page.write_text(page.read_text() + "\nUse at 0.7.\n")
+    machine.apply()
+    assert page.read_text().endswith("Use at 0.7.\n")
+    assert {action for action, _, _ in machine.steps().values()} <= {"keep", "normalize"}
+
+
+def test_a_model_that_lies_there_is_adopted_and_gets_its_companions(machine: Machine) -> None:
+    folder = machine.here / LORAS
+    folder.mkdir(parents=True)
+    (folder / "story_v2.safetensors").write_bytes(NEWER)
+    machine.write(MANIFEST.replace(", preview]", "]"))
+    assert machine.steps()["story-comfy@comfy"] == ("normalize", "adopt", None)
+    machine.apply()
+    assert (folder / "story_v2.md").exists()
+
+
 def test_what_a_user_wrote_beside_a_model_stays_and_the_model_comes_all_the_same(machine: Machine) -> None:
     folder = machine.here / LORAS
     folder.mkdir(parents=True)
@@ -131,6 +158,8 @@ def test_what_is_no_picture_is_told_and_left_out(machine: Machine) -> None:
     assert "no picture or video" in told.out + told.err
     assert (machine.here / "ComfyUI/models/loras/story_v2.safetensors").read_bytes() == NEWER
     assert not (machine.here / "ComfyUI/models/loras/story_v2.preview.png").exists()
+    assert {action for action, _, _ in machine.steps().values()} == {"keep"}
+    assert any("its preview is not in the lock" in each for each in machine.warnings())
 
 
 def test_companions_that_are_asked_for_later_come_as_metadata_and_leave_when_no_longer_wanted(machine: Machine) -> None:
@@ -139,14 +168,18 @@ def test_companions_that_are_asked_for_later_come_as_metadata_and_leave_when_no_
     assert [path.name for path in (machine.here / LORAS).iterdir()] == ["story_v2.safetensors"]
 
     machine.write(MANIFEST)
-    action, _, blocked = machine.steps()["story-comfy@comfy"]
-    assert (action, blocked) == ("normalize", None)
+    assert machine.steps()["story-comfy@comfy"] == ("normalize", "metadata", None)
     machine.apply()
     assert (machine.here / LORAS / "story_v2.md").exists()
+    assert not (machine.here / LORAS / "story_v2.preview.png").exists()  # the lock has none yet
+
+    assert machine.run("lock", "images.yaml", "--upgrade", "story-comfy").code == 0
+    machine.apply()
+    assert (machine.here / LORAS / "story_v2.preview.png").read_bytes() == png(2)
 
     machine.write(MANIFEST.replace(", companions: [civitai-info, markdown, preview]", ""))
     machine.apply()
-    assert not (machine.here / LORAS / "story_v2.md").exists()
+    assert [path.name for path in (machine.here / LORAS).iterdir()] == ["story_v2.safetensors"]
 
 
 def test_a_comfyui_location_may_be_the_tree_of_an_a1111(machine: Machine) -> None:
