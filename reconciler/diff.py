@@ -227,8 +227,10 @@ def _verdict(
     if methods - {"none"}:
         return Action.NORMALIZE, _why_placed(world, wanted, methods)
     if held is None:
-        adopted = "adopt" if _extras_stand(world, wanted) or _only_comfort(world, wanted) else "link"
-        return Action.NORMALIZE, "rename" if wanted.address in world.renames else adopted
+        if wanted.address in world.renames:
+            return Action.NORMALIZE, "rename"
+        stands = _extras_stand(world, wanted) or _only_comfort(world, wanted)
+        return (Action.NORMALIZE, "adopt") if stands else (Action.NORMALIZE, "link")
     if trash:
         return Action.REMOVE, "superseded"
     if drops_extras or not _extras_stand(world, wanted):
