@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from reconciler.manifest import Loaded, Location, Manifest, Variant
 
 __all__ = [
-    "Moved", "Resolution", "check", "complete", "fits", "mismatch", "requests", "trusting", "upgrade",
+    "Moved", "Resolution", "ask", "check", "complete", "fits", "mismatch", "requests", "trusting", "upgrade",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -98,6 +98,11 @@ def _place(manifest: Manifest, variant: Variant) -> Location | None:
 def trusting(loaded: Loaded, world: World) -> World:
     """Return `world` with the hosts allowed for which a variant says `insecure: true`; `locate` needs it."""
     return _trusting(requests(loaded), world)
+
+
+def ask(request: Request, world: World) -> Pin:
+    """Ask upstream what one variant means now; raise ValueError or SourceError when it cannot be told."""
+    return _resolve(request, _trusting((request,), world))
 
 
 def complete(

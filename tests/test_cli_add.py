@@ -125,3 +125,29 @@ def test_a_name_that_is_taken_is_refused(box: Box) -> None:
 
     assert told.code == 1
     assert "`mine` already" in told.err
+
+
+def test_what_the_place_needs_besides_is_locked_too(box: Box) -> None:
+    """An Ollama is told what the headers of a GGUF say, so the lock holds that: nobody need be asked for a plan."""
+    text = box.manifest.read_text().replace(
+        "routes:", f"  ollama: {{ store: ollama, url: 'http://127.0.0.1:9', models: {box.here}/models }}\nroutes:"
+    )
+    box.manifest.write_text(text)
+
+    told = box.run("add", "box.yaml", f"hf:{GGUF}", "--files", "*Q4_K_M.gguf", "--location", "ollama")
+
+    assert told.code == 0, told.err
+    assert "tiny-ollama-gguf-q4_k_m" in told.out
+    assert box.run("plan", "box.yaml", "--locked", "--offline").code == 0
+
+
+def test_a_private_address_needs_a_word(box: Box) -> None:
+    url = box.hub.serve("/files/x.gguf", b"GGUF")
+
+    refused = box.run("add", "box.yaml", url, "--location", "weights")
+    assert refused.code == 1
+    assert "insecure" in refused.err
+
+    assert box.run("add", "box.yaml", url, "--location", "weights", "--insecure").code == 0
+    [variant] = load(box.manifest).manifest.variants.values()
+    assert variant.insecure

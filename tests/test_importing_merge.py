@@ -240,6 +240,26 @@ def test_a_path_that_cannot_be_a_manifest_is_refused(world: Path) -> None:
         open_target(world / "m.json")
 
 
+def test_what_somebody_changed_while_we_looked_is_not_overwritten(world: Path) -> None:
+    (world / "m.yaml").write_text("version: 1\n")
+    merged = merge(open_target(world / "m.yaml"), [found("hf:o/r", "a.gguf", root=world / "w")])
+    (world / "m.yaml").write_text("version: 1   # meanwhile\n")
+
+    with pytest.raises(InputError, match="changed while we looked"):
+        write(merged)
+
+    assert (world / "m.yaml").read_text() == "version: 1   # meanwhile\n"
+    assert not (world / "m.lock.json").exists()
+
+
+def test_snapshots_that_share_every_blob_are_variants_of_their_own(world: Path) -> None:
+    old = Found({"source": f"hf:o/r@{COMMIT}"}, pin(f"hf:o/r@{COMMIT}", "a.gguf"), location=(
+        "c", {"store": "hf-cache", "root": str(world / "c")}))  # fmt: skip
+    new = Found({"source": "hf:o/r"}, pin("hf:o/r", "a.gguf", revision="b" * 40), location=old.location)
+
+    assert kinds(into(world / "m.yaml", new, old)) == ["imported", "imported"]
+
+
 # -- the report and the table -----------------------------------------------------------------------------------------
 
 ROWS = (

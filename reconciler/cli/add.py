@@ -14,6 +14,7 @@ from reconciler.errors import InputError
 if TYPE_CHECKING:
     from reconciler.importing.merge import Merged
     from reconciler.importing.target import Target
+    from reconciler.sources import World
     from reconciler.state import Pin
 
 _INTO = "added.yaml"
@@ -33,6 +34,9 @@ def command(
     role: Annotated[
         list[str] | None, typer.Option("--role", metavar="ROLE", help="A role that it serves, as the last choice.")
     ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow plain http, or an address in a private network.")
+    ] = False,
     json: session.Json = False,
 ) -> int:
     """Add a variant to the manifest: ask its source, name it, write manifest and lock.
@@ -54,15 +58,17 @@ def command(
         raise InputError(f"unexpected {words[2]!r}", hint="one at a time: `reconciler add [MANIFEST] SOURCE`")
     source = words[-1]
     target = open_target(words[0] if len(words) == 2 else None, _INTO)
-    said: dict[str, Any] = {"source": source}
+    said: dict[str, Any] = {"source": source, **({"insecure": True} if insecure else {})}
     said |= {key: list(given) for key, given in (("files", files), ("exclude", exclude)) if given}
     if location is not None:
         said["location"] = location
     _check(target, name, location)
-    pin = _resolved(said, target)
+    world = session.upstream(target.loaded, offline=False)
+    pin = _resolved(said, world)
     if not files:
         _refuse_several_quants(pin, source)
     merged = merge(target, [Found(said, pin, name, roles=tuple(role or ()))], roles_of_known=True)
+    merged = _completed(merged, world)
     [row] = merged.rows
     if row.kind in ("problem", "left-out"):
         raise InputError(row.why, where=source)
@@ -95,16 +101,33 @@ def _check(target: Target, name: str | None, location: str | None) -> None:
         raise InputError(f"there is no location `{inert(location)}`", where=target.shown, hint=hint)
 
 
-def _resolved(said: dict[str, Any], target: Target) -> Pin:
+def _resolved(said: dict[str, Any], world: World) -> Pin:
     """Ask the source what it means now; raise InputError for what is no source, SourceError when it refuses."""
-    from reconciler import sources
+    from reconciler import resolve, sources
     from reconciler.importing.claims import request_of
 
     try:
-        sources.check(said["source"])
-        return sources.resolve(request_of("", said), session.upstream(target.loaded, offline=False))
+        sources.check(said["source"], insecure="insecure" in said)
+        return resolve.ask(request_of("", said), world)
     except ValueError as error:
         raise InputError(str(error), where=said["source"]) from None
+
+
+def _completed(merged: Merged, world: World) -> Merged:
+    """Ask again for what the place of the variant wants in its pin besides (headers of GGUF files, a preview)."""
+    from dataclasses import replace
+
+    from reconciler import lockfile, resolve
+
+    if merged.loaded is None:
+        return merged
+    pins = dict(merged.lock.pins)
+    for request in resolve.requests(merged.loaded):
+        if request.variant in merged.names and not (
+            request.variant in pins and resolve.fits(pins[request.variant], request)
+        ):
+            pins[request.variant] = resolve.ask(request, world)
+    return replace(merged, lock=lockfile.Lock(pins=pins))
 
 
 def _refuse_several_quants(pin: Pin, source: str) -> None:
@@ -120,7 +143,9 @@ def _refuse_several_quants(pin: Pin, source: str) -> None:
     )
     first = next(iter(quants.values()))[0]
     raise InputError(
-        f"several quants side by side: {told}", where=source, hint=f"say which: `--files {shlex.quote(inert(first))}`, or a glob"
+        f"several quants side by side: {told}",
+        where=source,
+        hint=f"say which: `--files {shlex.quote(inert(first))}`, or a glob",
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reconciler import naming, sources
+from reconciler import naming, resolve, sources
 from reconciler.detect import MalformedHeader, gguf, jsonbound, rules, told_by_names
 from reconciler.errors import InputError, ReconcilerError
 from reconciler.importing.found import Found, Request, Row
@@ -109,7 +109,7 @@ def _asked(model: Listed, request: Request, place: tuple[str, Mapping[str, Any]]
     said = _said(name)
     try:
         upstream = sources.Request("", where, said["source"], insecure=bool(said.get("insecure")))
-        pin = sources.resolve(upstream, _trusting(request, name, said))
+        pin = resolve.ask(upstream, request.world)
     except (ReconcilerError, ValueError) as error:
         why = error.problems[0].summary if isinstance(error, ReconcilerError) else str(error)
         return Row("left-out", model.name, f"the registry does not give its manifest: {why}", where)
@@ -119,12 +119,6 @@ def _asked(model: Listed, request: Request, place: tuple[str, Mapping[str, Any]]
     details = {key: value for key, value in model.details.items() if isinstance(value, str)}
     quant = rules.quant_from_name(details.get("quantization_level", "")) or rules.quant_from_name(name.tag)
     return _found(name, pin, details.get("format", ""), quant, place, (), where)
-
-
-def _trusting(request: Request, name: Name, said: Mapping[str, Any]) -> Any:
-    return (
-        request.world.trusting([name.host.rpartition(":")[0] or name.host]) if said.get("insecure") else request.world
-    )
 
 
 def _found(
