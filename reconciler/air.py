@@ -150,7 +150,9 @@ def _read(text: str) -> tuple[Air, bool]:
         raise ValueError(f"quotation marks are no part of an AIR: {_shown(text)}")
     if found := _UNSAFE.search(rest):
         raise ValueError(f"{found.group()!r} in an AIR: {_shown(text)}; expected {EXPECTED}")
-    segments = rest.split(":")
+    head, at, version = rest.partition("@")  # a version may hold colons: `@sha256:…` of a registry of containers
+    segments = head.split(":")
+    segments[-1] += at + version
     if not 2 <= len(segments) <= 4 or not all(segments):
         raise ValueError(f"not an AIR: {_shown(text)}; expected {EXPECTED}")
     air = _placed(segments, text, named=prefix is not None)
@@ -216,7 +218,7 @@ def _of_hub(air: Air, head: str, version: str, text: str) -> Air:
     _check_parts(version, text)
     if version:
         revision, path = _revision_and_path(version)
-        if not revision or version.endswith("/"):
+        if not revision or version.endswith("/") or ":" in version:
             raise ValueError(f"not a revision with a path: {version[:80]!r} in {_shown(text)}")
         _check_parts(unquote(path), text)
         _check_parts(unquote(revision or ""), text)

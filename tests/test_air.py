@@ -28,6 +28,7 @@ CANONICAL: dict[str, Air] = {
         "sdxl", "lora", "huggingface", "a/b", "refs/pr/1/f.safetensors"
     ),
     "urn:air:gpt:model:openai:gpt@4": Air("gpt", "model", "openai", "gpt", "4"),
+    "urn:air:oci:image:ghcr:a/b@sha256:0123": Air("oci", "image", "ghcr", "a/b", "sha256:0123"),
     "urn:air:oci:image:ghcr:someone/comfy@v1": Air("oci", "image", "ghcr", "someone/comfy", "v1"),
     "urn:air:comfy:nodepack:comfyregistry:a/b-c@1.4.0": Air("comfy", "nodepack", "comfyregistry", "a/b-c", "1.4.0"),
     "urn:air:llm:gguf:ollama:library/llama3.2@3b": Air("llm", "gguf", "ollama", "library/llama3.2", "3b"),
@@ -90,6 +91,8 @@ INVALID = (
     "urn:air:<base>:lora:civitai:1@2",
     "urn:air::lora:civitai:1@2",
     "urn:air:sdxl:lora:civitai:1:2",
+    "urn:air:sdxl:lora:civitai:1@2:3",
+    "urn:air:sdxl:lora:huggingface:a/b@main:x",
     "urn:air:a:b:c:d:e",
     "urn:air:sdxl:lora:huggingface:repo@main",
     "urn:air:sdxl:lora:huggingface:a/b/c@main",

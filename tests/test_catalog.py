@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reconciler import air
 from reconciler.catalog import report
 from reconciler.catalog.classify import CLASSES, Asset, Judged, judge
-from reconciler.catalog.commands import downloads
+from reconciler.catalog.commands import MAX_COMMANDS, MAX_LINE, downloads
 from reconciler.catalog.pages import MAX_PAGE, Block, read
 
 PAGES = Path(__file__).parent / "catalog_pages"
@@ -107,6 +107,14 @@ def test_what_cannot_be_read_is_invalid_and_says_why(text: bytes) -> None:
     assert judged.syntax == "INVALID"
     assert judged.reasons
     assert judged.fixes
+
+
+def test_an_air_of_another_version_than_the_commands_is_told() -> None:
+    text = (PAGES / "lora-detail.md").read_text().replace("@2202", "@2299")
+    judged = judge(text.encode(), "p.md")
+
+    assert judged.is_valid, "the rules ask for the model only"
+    assert any("version 2299" in note for note in judged.notes)
 
 
 def test_a_page_with_broken_front_matter_still_tells_its_air_and_its_assets() -> None:
@@ -435,6 +443,25 @@ def test_a_cell_is_no_formula_and_no_control_character() -> None:
 
     assert cells["file_path"] == "'=cmd.md"
     assert "\x1b" not in report.to_csv([row])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "wget -P $UI_HOME/x " + "a" * 900_000, "civitdl 1," + "2," * 300_000 + " $UI_HOME/x",
+        "wget -P $UI_HOME/x &&" * 40_000, 'wget "' * 150_000, "`" * 900_000, "> " * 400_000, "wget \\\n" * 19_000,
+    ],
+)  # fmt: skip
+def test_a_page_that_is_made_to_be_slow_is_read_in_bounds(line: str) -> None:
+    judged = judge(f"```bash\n{line}\n```\n".encode(), "p.md")
+
+    assert judged.commands <= MAX_COMMANDS
+
+
+def test_a_line_that_nobody_wrote_is_told() -> None:
+    [doubt] = doubts('wget -P "$UI_HOME/x" ' + "a" * (MAX_LINE + 1))
+
+    assert "characters in one line" in doubt
 
 
 @settings(deadline=None, max_examples=150)

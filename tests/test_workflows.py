@@ -14,6 +14,7 @@ from reconciler.ui.kinds import DRAWERS
 from reconciler.workflows import Needed, Needs, read
 from reconciler.workflows.graph import MAX_NODES
 from reconciler.workflows.loaders import LOADERS, WITHOUT_MODELS
+from reconciler.workflows.needs import MAX_MODELS
 
 URL = "https://huggingface.co/someone/x/resolve/main/detail.safetensors"
 
@@ -265,6 +266,11 @@ def test_subgraphs_that_multiply_are_bounded() -> None:
 
     with pytest.raises(InputError, match=f"more than {MAX_NODES:,} nodes"):
         needs(node("s0"), definitions={"subgraphs": subgraphs})
+
+
+def test_more_models_than_a_workflow_needs_are_refused() -> None:
+    with pytest.raises(InputError, match="a workflow needs fewer"):
+        needs(node("Whatever", *[f"{number}/x.safetensors" for number in range(MAX_MODELS)]))
 
 
 # -- the form of the API ----------------------------------------------------------------------------------------------

@@ -225,6 +225,10 @@ def _is_of(asset: Asset, air: Air) -> bool:
     return asset.version != "" and asset.version == air.version
 
 
+def _version(asset: Asset) -> str | None:
+    return asset.version or (asset.air.version if asset.air else None)
+
+
 def _fixes(
     page: Page, found: Sequence[Download], assets: Sequence[Asset], air: Air | None, wrong: str
 ) -> Iterable[str]:
@@ -276,6 +280,9 @@ def _notes(
         yield f"{len(pairs)} halves for high and low noise; the model is there when both are"
     elif air is not None and (others := [a for a in assets if a.air and a.air.identity[:3] != air.identity[:3]]):
         yield f"{len(others)} beside the one of the AIR"
+    of_model = [asset for asset in assets if air is not None and _is_of(asset, air)]
+    if air is not None and of_model and air.version not in {None, *(_version(asset) for asset in of_model)}:
+        yield f"the AIR names version {air.version}, and no command does"
     for asset in assets:
         yield from asset.notes
     if air is not None and air.version is None:

@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple
 
 from reconciler.catalog.pages import Block
@@ -17,6 +18,10 @@ from reconciler.paths import check_relative
 
 HOME = "$UI_HOME"
 """The one variable that means something: where the web interface lives."""
+MAX_LINE = 16_384
+"""Characters of one line, continued ones joined; a longer one is no command that somebody wrote."""
+MAX_COMMANDS = 1000
+"""Downloads in one block."""
 
 
 class _Grammar(NamedTuple):
@@ -110,9 +115,15 @@ class _Line(NamedTuple):
 
 def downloads(block: Block) -> Iterator[Download]:
     """Yield what the commands of a block ask for, in their order."""
+    yield from islice(_downloads(block), MAX_COMMANDS)
+
+
+def _downloads(block: Block) -> Iterator[Download]:
     cwd: str | None = None
     for line in _logical(block):
         try:
+            if len(line.text) > MAX_LINE:
+                raise ValueError(f"{len(line.text):,} characters in one line; {MAX_LINE:,} are read")
             commands = list(_commands(line.text))
         except ValueError as error:
             if any(re.search(rf"\b{program}\b", line.text) for program in PROGRAMS):

@@ -18,6 +18,9 @@ from reconciler.workflows.loaders import LOADERS, NO_FILES, WITHOUT_MODELS, gues
 MAX_BYTES = 64 << 20
 """Of one workflow."""
 
+MAX_MODELS = 2000
+"""Different models of one workflow."""
+
 How = Literal["models", "properties", "widget", "note"]
 
 _HEX = re.compile(r"[0-9a-fA-F]{8,128}")
@@ -66,6 +69,8 @@ def read(data: bytes, name: str) -> Needs:
     warnings: list[str] = []
     safe = [model for one in raw if (model := _safe(one, name, warnings)) is not None]
     models = _distinct(safe, warnings)
+    if len(models) == MAX_MODELS:
+        raise InputError(f"{MAX_MODELS:,} models or more; a workflow needs fewer", where=inert(name))
     notes = _noted(found)
     return Needs(tuple(_with_note(model, notes) for model in models), tuple(dict.fromkeys(warnings)))
 
@@ -182,6 +187,8 @@ def _distinct(models: Iterable[Needed], warnings: list[str]) -> list[Needed]:
     for model in models:
         same = kept.setdefault(_base(model.name), [])
         at = next((at for at, other in enumerate(same) if _is_same(model, other)), None)
+        if at is None and len(order) == MAX_MODELS:
+            break
         if at is None:
             order.append((_base(model.name), len(same)))
             same.append(model)
