@@ -111,34 +111,36 @@ def _of_file(facts: Mapping[str, Any], artifact: Artifact) -> dict[str, Any]:
 
 
 def _info(about: Subject) -> str:
-    """Write what sd-webui's Civitai helpers keep: an answer of `/api/v1/model-versions/:id`, as far as it is known."""
+    return _json(_version(about))
+
+
+def _version(about: Subject) -> dict[str, Any]:
+    """Return what sd-webui's Civitai helpers keep: an answer of `/api/v1/model-versions/:id`, as far as it is known."""
     images = [
         {"url": _public(str(each.get("url", ""))), "nsfwLevel": each.get("nsfw_level", 0)}
         | {key: each[key] for key in ("type", "width", "height") if key in each}
         for each in about.previews
     ]
-    return _json(
-        {
-            "id": about.version_id,
-            "modelId": about.model_id,
-            "name": about.version,
-            "publishedAt": about.published or None,
-            "trainedWords": list(about.words),
-            "baseModel": about.base_model,
-            "description": about.description,
-            "model": {"name": about.title, "type": about.type, "tags": list(about.tags)},
-            "files": [
-                {
-                    **about.file,
-                    "name": about.artifact.path.rpartition("/")[2],
-                    "sizeKB": about.artifact.size / 1024,
-                    "hashes": _hashes(about.artifact),
-                }
-            ],
-            "images": images,
-            "air": about.air,
-        }
-    )
+    return {
+        "id": about.version_id,
+        "modelId": about.model_id,
+        "name": about.version,
+        "publishedAt": about.published or None,
+        "trainedWords": list(about.words),
+        "baseModel": about.base_model,
+        "description": about.description,
+        "model": {"name": about.title, "type": about.type, "tags": list(about.tags)},
+        "files": [
+            {
+                **about.file,
+                "name": about.artifact.path.rpartition("/")[2],
+                "sizeKB": about.artifact.size / 1024,
+                "hashes": _hashes(about.artifact),
+            }
+        ],
+        "images": images,
+        "air": about.air,
+    }
 
 
 def _metadata(about: Subject) -> str:
@@ -147,7 +149,7 @@ def _metadata(about: Subject) -> str:
     https://github.com/willmiao/ComfyUI-Lora-Manager, `py/utils/models.py`: a file without them hides the model.
     """
     known = bool(about.version_id)
-    civitai = json.loads(_info(about)) if known else {}
+    civitai = _version(about) if known else {}
     return _json(
         {
             "file_name": about.stem,
