@@ -120,9 +120,8 @@ def complete(
     known = lock.pins if lock is not None else {}
     kept = {name: known[name] for name, each in _by_name(asked) if name in known and fits(known[name], each)}
     lacking = [each for each in asked if each.variant not in kept]
-    possible = [each for each in lacking if sources.scheme_of(each.source) not in sources.LATER]
-    if locked and possible:
-        raise LockfileError(_lacking(possible, known))
+    if locked and lacking:
+        raise LockfileError(_lacking(lacking, known))
     if relist and not world.offline:
         lacking += [each for each in asked if each.variant in kept and sources.scheme_of(each.source) == "hf"]
     found, problems = _resolve_all([_held(each, known.get(each.variant)) for each in lacking], known, world)

@@ -113,8 +113,7 @@ def survey(
 
 def _refuse_nothing(loaded: Loaded, registry: Registry, resolution: Resolution) -> None:
     """Raise SourceError when nothing can be planned because upstream answered for no variant at all."""
-    later = {name for name, v in loaded.manifest.variants.items() if sources.scheme_of(v.source) in sources.LATER}
-    problems = {name: problem for name, problem in resolution.problems.items() if name not in later}
+    problems = resolution.problems
     if problems and not resolution.pins and not any(r.manifest == loaded.identity for r in records(registry)):
         raise SourceError(problems.values())
 

@@ -43,18 +43,12 @@ def validate(manifest: str | None) -> Validation:
 
 
 def gaps(loaded: Loaded, lock: Lock) -> Iterator[Problem]:
-    """Yield a problem for every declared variant that the lock lacks, or has otherwise than the manifest asks.
-
-    What this version cannot fetch it cannot lock either; the plan says so.
-    """
+    """Yield a problem for every declared variant that the lock lacks, or has otherwise than the manifest asks."""
     from reconciler.resolve import mismatch, requests
-    from reconciler.sources import LATER, scheme_of
 
     hint = "run `reconciler lock` and commit the result"
     for request in requests(loaded):
         pin = lock.pins.get(request.variant)
-        if scheme_of(request.source) in LATER:
-            continue
         if pin is None:
             yield Problem(request.where, f"{request.variant} is not in the lock", hint)
         elif why := mismatch(pin, request):

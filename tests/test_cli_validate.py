@@ -152,16 +152,3 @@ def test_no_manifest_at_all_is_one_clear_error(box: Box) -> None:
 
     assert (told.code, told.out) == (1, "")
     assert told.err == "error: box.yml: there is no such file or directory\n  hint: did you mean `box.yaml`?\n"
-
-
-def test_a_variant_that_only_a_later_version_can_fetch_is_no_gap_in_the_lock(
-    box: Box, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("reconciler.sources.LATER", ("civitai",))
-    (box.here / "later.yaml").write_text(
-        "version: 1\nlocations: { server: { store: ollama, url: 'http://127.0.0.1:11434' } }\n"
-        "variants: { later: { source: 'civitai:1327644@1498986' } }\n"
-    )
-    (box.here / "later.lock.json").write_text('{"version": 1, "variants": {}}\n')
-
-    assert box.run("validate", "later.yaml").code == 0

@@ -13,14 +13,13 @@ from typing import NamedTuple, Protocol, cast
 from reconciler.errors import SourceError
 from reconciler.inert import suggest
 from reconciler.located import Located
-from reconciler.references import parse
 from reconciler.secrets import Secret
 from reconciler.sources.world import World
 from reconciler.state import Artifact, Pin
 from reconciler.ui.previews import is_preview
 
 __all__ = [
-    "LATER", "SOURCES", "Located", "Request", "Secret", "Source", "World", "access", "check", "locate", "resolve",
+    "SOURCES", "Located", "Request", "Secret", "Source", "World", "access", "check", "locate", "resolve",
     "scheme_of", "source_of",
 ]  # fmt: skip
 
@@ -29,9 +28,6 @@ SOURCES: Mapping[str, str] = {
     "civitai": "civitai", "urn": "airs",
 }  # fmt: skip
 """Scheme -> module of this package."""
-
-LATER: tuple[str, ...] = ()
-"""Schemes that have their meaning already and cannot be fetched by this version; none now."""
 
 
 class Request(NamedTuple):
@@ -89,26 +85,18 @@ def source_of(reference: str) -> Source:
     scheme = scheme_of(reference)
     if scheme in SOURCES:
         return cast("Source", importlib.import_module(f"{__name__}.{SOURCES[scheme]}"))
-    if scheme in LATER:
-        raise ValueError(f"this version cannot fetch from {scheme}: sources yet; it can from {_known()}")
     shown = reference[:100]
     if not scheme and reference.count("/") == 1 and not reference.startswith(("/", ".", "~")):
         raise ValueError(f"{shown!r} names no kind of source; did you mean hf:{shown}?")
     if reference.startswith("/"):
         raise ValueError(f"{shown!r} names no kind of source; did you mean file:{shown}?")
-    near = suggest(scheme, [*SOURCES, *LATER]) if scheme else None
+    near = suggest(scheme, SOURCES) if scheme else None
     more = f"did you mean {near}:?" if near else f"expected {_known()}"
     raise ValueError(f"{shown!r} is of no kind of source that we know; {more}")
 
 
 def check(reference: str, *, insecure: bool = False) -> None:
-    """Raise ValueError, with the reason, when a manifest must not say `source: reference`. Pure.
-
-    References of kinds that only later versions can fetch from are judged by their shape: the plan blocks them.
-    """
-    if scheme_of(reference) in LATER:
-        parse(reference)
-        return
+    """Raise ValueError, with the reason, when a manifest must not say `source: reference`. Pure."""
     source_of(reference).check(reference, insecure=insecure)
 
 
