@@ -20,7 +20,7 @@ from reconciler.plan import Action, Plan
 from reconciler.planjson import to_json
 from reconciler.registry import MERGED
 from reconciler.render import lines
-from reconciler.sources import LATER, SOURCES
+from reconciler.sources import SOURCES
 from reconciler.state import Digest
 from reconciler.stores import STORES
 
@@ -163,7 +163,7 @@ def test_every_word_that_the_manifest_chooses_from_is_documented() -> None:
     assert not [word for word in words if f"`{word}`" not in text]
 
 
-@pytest.mark.parametrize("scheme", [*SOURCES, *LATER])
+@pytest.mark.parametrize("scheme", SOURCES)
 def test_every_kind_of_source_is_documented(scheme: str) -> None:
     assert f"`{scheme}:" in page("sources")
 
