@@ -1,4 +1,4 @@
-"""Every setting and where it came from: flag, then environment, then the user's file, then the default.
+"""Every setting and where it came from: flag, environment, the user's file, the project's file, default.
 
 Settings say how this machine works, never what should be on it: that is the manifest's. No secret is ever one.
 """
@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from reconciler.errors import InputError, Problem
-from reconciler.inert import human_bytes, suggest
+from reconciler.inert import human_bytes, inert, suggest
+from reconciler.settingsfiles import Written, read_project, read_user
 
 Color = Literal["auto", "always", "never"]
 Engine = Literal["auto", "aria2c", "huggingface_hub"]
@@ -23,6 +24,7 @@ _SECRETS: Mapping[str, str] = {
     "civitai_token": "CIVITAI_TOKEN or the file that civitai_token_file names",
 }
 """Never a setting: of these only whether they are there is told. Where each comes from."""
+_SECRET_WORD = re.compile(r"token|secret|passw|api_?key|credential", re.IGNORECASE)
 
 _UNITS = {"": 1, "b": 1}
 _UNITS |= {unit: 1024**power for power, letter in enumerate("kmgt", 1) for unit in (letter, f"{letter}ib")}
@@ -66,22 +68,30 @@ class _Setting(NamedTuple):
     """Raises ValueError with what was expected."""
     variables: tuple[str, ...]
     default: Callable[[Mapping[str, str]], Any]
+    shared: bool = False
+    """Whether a project may say it for everybody who works with it. Never what says where bytes, tokens or programs
+    come from or go to: whoever can change a repository would decide that."""
 
 
-def load(environ: Mapping[str, str], flags: Mapping[str, object] | None = None) -> Settings:
+def load(
+    environ: Mapping[str, str], flags: Mapping[str, object] | None = None, project: Path | None = None
+) -> Settings:
     """Return the settings that hold for `environ` and `flags` (by name; None means not given).
 
-    Raises InputError with every unknown key and wrong value of file, environment and flags at once.
+    `project` is a manifest or directory: the nearest `pyproject.toml` from there upward may say `[tool.reconciler]`;
+    None leaves it out. Raises InputError with every unknown key and wrong value of files, environment and flags at
+    once.
     """
     problems: list[Problem] = []
-    path = user_file(environ)
-    written = _read_file(path, problems)
+    files = (read_user(user_file(environ), problems), read_project(project, problems) if project else Written())
     given = {key: value for key, value in (flags or {}).items() if value is not None}
-    problems += _unknown(given, "flags")
+    problems += [problem for key in given for problem in _unknown(key, "flags")]
+    problems += [problem for file in files for key in file.values for problem in _unknown(key, file.where(key))]
+    problems += [_personal(key, files[1]) for key in files[1].values if key in _SETTINGS and not _SETTINGS[key].shared]
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for key, setting in _SETTINGS.items():
-        values[key], origins[key] = _choose(key, setting, environ, given, written, path, problems)
+        values[key], origins[key] = _choose(key, setting, environ, given, files, problems)
     if problems:
         raise InputError(problems)
     values["token"], origins["token"] = _token(environ)
@@ -138,8 +148,7 @@ def _choose(
     setting: _Setting,
     environ: Mapping[str, str],
     flags: Mapping[str, object],
-    written: Mapping[str, object],
-    path: Path,
+    files: tuple[Written, ...],
     problems: list[Problem],
 ) -> tuple[Any, str]:
     """Return the value that wins and its origin; note what is wrong with any of the others too."""
@@ -148,9 +157,8 @@ def _choose(
     if key in flags:
         candidates.append((flags[key], "--" + key.replace("_", "-")))
     candidates += [(environ[variable], variable) for variable in setting.variables if environ.get(variable)]
-    if key in written:
-        candidates.append((written[key], str(path)))
-    for raw, origin in candidates:
+    written = [(file.values[key], file.where(key)) for file in files if key in file.values]
+    for raw, origin in candidates + written:
         value = {"NO_COLOR": "never", "FORCE_COLOR": "always"}.get(origin, raw)
         try:
             parsed = setting.parse(value, environ)
@@ -158,35 +166,28 @@ def _choose(
                 raise ValueError(f"expected an absolute path, or one that begins with ~/, found {str(parsed)[:80]!r}")
             found.append((parsed, origin))
         except ValueError as error:
-            problems.append(Problem(origin, f"{key}: {error}" if origin == str(path) else str(error)))
+            problems.append(Problem(origin, f"{key}: {error}" if (raw, origin) in written else str(error)))
     return found[0] if found else (setting.default(environ), "default")
 
 
-def _read_file(path: Path, problems: list[Problem]) -> dict[str, object]:
-    import tomllib
-
-    try:
-        written = tomllib.loads(path.read_bytes().decode("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        problems.append(Problem(str(path), f"cannot be read: {error.strerror}"))
-        return {}
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        problems.append(Problem(str(path), f"not TOML: {error}"))
-        return {}
-    problems += _unknown(written, str(path))
-    return written
+def _unknown(key: str, where: str) -> Iterator[Problem]:
+    if key in _SETTINGS:
+        return
+    if key in _SECRETS or _SECRET_WORD.search(key):
+        said = _SECRETS.get(key) or " and ".join(_SECRETS.values())
+        yield Problem(where, f"{inert(key)[:80]}: a secret is not a setting", f"secrets come from {said}")
+        return
+    near = suggest(key, _SETTINGS)
+    hint = f"did you mean {near}?" if near else "the settings are " + ", ".join(_SETTINGS)
+    yield Problem(where, f"unknown setting {key[:80]!r}", hint)
 
 
-def _unknown(given: Mapping[str, object], where: str) -> Iterator[Problem]:
-    for key in given:
-        if key in _SECRETS:
-            yield Problem(where, f"{key}: a secret is not a setting", f"secrets come from {_SECRETS[key]}")
-        elif key not in _SETTINGS:
-            near = suggest(key, _SETTINGS)
-            hint = f"did you mean {near}?" if near else "the settings are " + ", ".join(_SETTINGS)
-            yield Problem(where, f"unknown setting {key[:80]!r}", hint)
+def _personal(key: str, project: Written) -> Problem:
+    """Say why a project's file is not the place for a setting."""
+    summary = f"{key}: not a project's to say, since it decides where bytes or tokens go, or what is run"
+    hint = "`registry:` of the manifest says it" if key == "registry" else "say it in your own config.toml"
+    variables = " or ".join(_SETTINGS[key].variables)
+    return Problem(project.where(key), summary, f"{hint}, or {variables}")
 
 
 def _token(environ: Mapping[str, str]) -> tuple[bool, str]:
@@ -312,16 +313,18 @@ _SETTINGS: Mapping[str, _Setting] = {
     "endpoint": _Setting(_url, ("HF_ENDPOINT",), lambda _: "https://huggingface.co"),
     "civitai_endpoint": _Setting(_url, ("CIVITAI_ENDPOINT",), lambda _: "https://civitai.com"),
     "civitai_token_file": _Setting(_path, ("CIVITAI_TOKEN_FILE",), _token_file),
-    "limit_rate": _Setting(_rate, ("RECONCILER_LIMIT_RATE",), lambda _: None),
-    "connections": _Setting(_number(1, 16), ("RECONCILER_CONNECTIONS",), lambda _: 8),
-    "files": _Setting(_number(1, 64), ("RECONCILER_FILES",), lambda _: 4),
-    "connections_per_host": _Setting(_number(1, 256), ("RECONCILER_CONNECTIONS_PER_HOST",), lambda _: 32),
-    "retries": _Setting(_number(0, 100), ("RECONCILER_RETRIES",), lambda _: 5),
+    "limit_rate": _Setting(_rate, ("RECONCILER_LIMIT_RATE",), lambda _: None, shared=True),
+    "connections": _Setting(_number(1, 16), ("RECONCILER_CONNECTIONS",), lambda _: 8, shared=True),
+    "files": _Setting(_number(1, 64), ("RECONCILER_FILES",), lambda _: 4, shared=True),
+    "connections_per_host": _Setting(_number(1, 256), ("RECONCILER_CONNECTIONS_PER_HOST",), lambda _: 32, shared=True),
+    "retries": _Setting(_number(0, 100), ("RECONCILER_RETRIES",), lambda _: 5, shared=True),
     "aria2c": _Setting(_program, ("RECONCILER_ARIA2C",), lambda _: None),
-    "downloader": _Setting(_word("auto", "aria2c", "huggingface_hub"), ("RECONCILER_DOWNLOADER",), lambda _: "auto"),
+    "downloader": _Setting(
+        _word("auto", "aria2c", "huggingface_hub"), ("RECONCILER_DOWNLOADER",), lambda _: "auto", shared=True
+    ),
     "cache": _Setting(_path, ("RECONCILER_CACHE",), _cache),
     "registry": _Setting(_path, ("RECONCILER_REGISTRY",), _registry),
     "color": _Setting(
-        _word("auto", "always", "never"), ("RECONCILER_COLOR", "NO_COLOR", "FORCE_COLOR"), lambda _: "auto"
+        _word("auto", "always", "never"), ("RECONCILER_COLOR", "NO_COLOR", "FORCE_COLOR"), lambda _: "auto", shared=True
     ),
 }

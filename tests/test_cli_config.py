@@ -66,3 +66,34 @@ def test_every_wrong_setting_is_told_at_once(
     assert told.out == ""
     assert "RECONCILER_FILES" in told.err
     assert "RECONCILER_RETRIES" in told.err
+
+
+def test_a_project_says_for_everybody_and_the_line_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], world: Path
+) -> None:
+    (world / "deploy").mkdir()
+    project = world / "pyproject.toml"
+    project.write_text('[project]\nname = "weights"\n\n[tool.reconciler]\nretries = 9\n')
+    monkeypatch.chdir(world / "deploy")
+
+    assert run(["config"]) == 0
+
+    told = capsys.readouterr().out
+    assert [line.split() for line in told.splitlines() if line.startswith("retries")] == [
+        ["retries", "9", f"{project}:5"]
+    ]
+    assert f"The project's: {project}\n" in told
+
+
+def test_the_project_of_a_manifest_elsewhere_counts_not_that_of_the_current_directory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], world: Path
+) -> None:
+    for name, retries in (("here", 1), ("there", 2)):
+        (world / name).mkdir()
+        (world / name / "pyproject.toml").write_text(f"[tool.reconciler]\nretries = {retries}\n")
+    monkeypatch.chdir(world / "here")
+
+    assert run(["config", str(world / "there" / "box.yaml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["retries"]["value"] == 2
+    assert run(["config", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["retries"]["value"] == 1

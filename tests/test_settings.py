@@ -44,7 +44,7 @@ def test_flag_beats_environment_beats_file_beats_default(environ: dict[str, str]
     found = settings.load(environ, {"limit_rate": "3MiB", "files": None})
     assert (found.limit_rate, found.files, found.connections, found.retries) == (3 * MIB, 5, 2, 5)
     origins = [found.origins[key] for key in ("limit_rate", "files", "connections", "retries")]
-    assert origins == ["--limit-rate", "RECONCILER_FILES", str(path), "default"]
+    assert origins == ["--limit-rate", "RECONCILER_FILES", f"{path}:3", "default"]
 
 
 def test_every_field_has_an_origin_and_a_row(environ: dict[str, str]) -> None:
@@ -90,11 +90,117 @@ def test_everything_wrong_is_found_in_one_run_with_its_place(environ: dict[str, 
     environ["RECONCILER_RETRIES"] = "-1"
     problems = refused(environ, color="sometimes")
     assert len(problems) == 6
-    assert f"{path}: unknown setting 'limit_rat' (did you mean limit_rate?)" in problems
-    assert any(problem.startswith(f"{path}: files: expected a whole number from 1 to 64") for problem in problems)
+    assert f"{path}:1: unknown setting 'limit_rat' (did you mean limit_rate?)" in problems
+    assert any(problem.startswith(f"{path}:2: files: expected a whole number from 1 to 64") for problem in problems)
     assert any("did you mean aria2c?" in problem for problem in problems)
     assert any(problem.startswith("RECONCILER_RETRIES: ") for problem in problems)
     assert any(problem.startswith("--color: ") for problem in problems)
+
+
+# -- a project's file -------------------------------------------------------------------------------------------------
+
+
+def project(at: Path, text: str) -> Path:
+    path = at / "pyproject.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_each_place_is_stronger_than_the_one_before_it(environ: dict[str, str], world: Path) -> None:
+    path = project(world, "[tool.reconciler]\nfiles = 2\nretries = 1\nconnections = 3\nlimit_rate = '1KiB'\n")
+    mine = write(environ, "files = 3\nretries = 2\nconnections = 4\n")
+    environ |= {"RECONCILER_FILES": "4", "RECONCILER_RETRIES": "3"}
+    found = settings.load(environ, {"files": 5}, world)
+    told = {key: (getattr(found, key), found.origins[key]) for key in ("files", "retries", "connections", "limit_rate")}
+    assert told == {
+        "files": (5, "--files"),
+        "retries": (3, "RECONCILER_RETRIES"),
+        "connections": (4, f"{mine}:3"),
+        "limit_rate": (1024, f"{path}:5"),
+    }
+
+
+def test_a_project_is_looked_for_from_the_manifest_upward_and_the_nearest_with_our_table_counts(
+    environ: dict[str, str], world: Path
+) -> None:
+    project(world, "[tool.reconciler]\nfiles = 2\n")
+    near = project(world / "a", "[tool.reconciler]\nfiles = 3\n")
+    project(world / "a/b", "[tool.other]\nname = 'reconciler'\n")
+    project(world / "a/b/manifests", "not toml, and not ours [")
+    manifest = world / "a/b/manifests/box.yaml"
+    manifest.write_text("version: 1\n")
+    found = settings.load(environ, project=manifest)
+    assert (found.files, found.origins["files"]) == (3, f"{near}:2")
+    assert settings.load(environ).files == 4, "nobody asked for a project"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('[project]\nname = "files = 1"\n\n[tool.reconciler]\n# files = 7\nfiles = 2\n', 6),
+        ("tool.reconciler.files = 2\n", 1),
+        ("[tool]\nreconciler = { retries = 1, files = 2 }\n", 2),
+        ('[tool.x]\ntext = """\n[tool.reconciler]\nfiles = 9\n"""\n[tool.reconciler]\n"files" = 2\n', 7),
+    ],
+)
+def test_the_line_of_a_setting_is_found_however_toml_says_it(
+    environ: dict[str, str], world: Path, text: str, line: int
+) -> None:
+    path = project(world, text)
+    found = settings.load(environ, project=world)
+    assert (found.files, found.origins["files"]) == (2, f"{path}:{line}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("token", "hf_CANARY", "HF_TOKEN"),
+        ("civitai_token", "CANARY", "CIVITAI_TOKEN"),
+        ("hf_token", "hf_CANARY", "HF_TOKEN"),
+        ("civitai_api_key", "CANARY", "CIVITAI_TOKEN"),
+        ("password", "CANARY", "a secret is not a setting"),
+    ],
+)
+def test_no_file_may_hold_a_secret_and_none_is_repeated(
+    environ: dict[str, str], world: Path, key: str, value: str, said: str
+) -> None:
+    path = project(world, f'[tool.reconciler]\n{key} = "{value}"\n')
+    mine = write(environ, f'{key} = "{value}"\n')
+    with pytest.raises(InputError) as caught:
+        settings.load(environ, project=world)
+    told = [str(problem) for problem in caught.value.problems]
+    assert [problem.partition(": ")[0] for problem in told] == [f"{mine}:1", f"{path}:2"]
+    assert all(said in problem and "CANARY" not in problem for problem in told)
+
+
+def test_a_repository_does_not_decide_where_tokens_go_or_what_is_run(environ: dict[str, str], world: Path) -> None:
+    """Whoever may open a pull request could send the token of its plan elsewhere, or have a program started."""
+    values = {"endpoint": "https://evil.example", "aria2c": "/tmp/evil", "cache": "/tmp/c", "registry": "/tmp/r"}
+    path = project(world, "[tool.reconciler]\n" + "".join(f'{key} = "{value}"\n' for key, value in values.items()))
+    with pytest.raises(InputError) as caught:
+        settings.load(environ, project=world)
+    told = [str(problem) for problem in caught.value.problems]
+    assert [problem.split(": ")[:2] for problem in told] == [[f"{path}:{n}", key] for n, key in enumerate(values, 2)]
+    assert "HF_ENDPOINT" in told[0]
+    write(environ, "".join(f'{key} = "{value}"\n' for key, value in values.items()))
+    assert settings.load(environ).endpoint == "https://evil.example", "the control: the user's own file may"
+
+
+def test_an_unknown_key_of_a_project_is_refused_with_what_is_near(environ: dict[str, str], world: Path) -> None:
+    path = project(world, "[tool.reconciler]\nconections = 4\n")
+    with pytest.raises(InputError) as caught:
+        settings.load(environ, project=world)
+    assert [str(each) for each in caught.value.problems] == [
+        f"{path}:2: unknown setting 'conections' (did you mean connections?)"
+    ]
+
+
+def test_a_table_that_is_none_is_refused(environ: dict[str, str], world: Path) -> None:
+    path = project(world, "[tool]\nreconciler = 3\n")
+    with pytest.raises(InputError) as caught:
+        settings.load(environ, project=world)
+    assert str(caught.value) == f"{path}: expected a table [tool.reconciler]"
 
 
 @pytest.mark.parametrize("text", ["= 1", "a = [", "\x00", "limit_rate = 2024-01-01"])

@@ -60,10 +60,10 @@ def command(
     from reconciler.manifest import load
 
     terminated_is_interrupted()
-    chosen = session.settings({"limit_rate": limit_rate})
     unattended = approved_actions(approve)
     saved = planfile.read(manifest) if manifest is not None and _is_plan(Path(manifest)) else None
     loaded = load(saved.manifest_path if saved else manifest)
+    chosen = session.settings({"limit_rate": limit_rate}, loaded)
     wanted = saved.selection if saved else session.selection(target, exclude, allow_remove)
     with session.means(loaded, offline=offline) as means, hold(loaded, means, "apply") as held:
         plan = _plan(saved, loaded, held, means, wanted, locked)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.cli import session
 
+if TYPE_CHECKING:
+    from reconciler.settings import Settings
 
-def command(json: session.Json = False) -> int:
+
+def command(manifest: session.Manifest = None, json: session.Json = False) -> int:
     """Show every setting and where its value comes from.
 
-    A flag goes before the environment, that before your file `~/.config/reconciler/config.toml`, that before the
-    default. Of a token only whether it is there is shown.
+    A flag goes before the environment, that before your own file `~/.config/reconciler/config.toml`, that before
+    `[tool.reconciler]` in the nearest `pyproject.toml` from the manifest upward, that before the default. Of a token
+    only whether it is there is shown.
 
     \b
     Examples:
@@ -22,17 +29,37 @@ def command(json: session.Json = False) -> int:
     \b
     Exit codes: 0 shown; 1 a setting is wrong.
     """
-    from reconciler.settings import rows, to_json, user_file
+    from reconciler.settings import load, to_json
 
-    chosen = session.settings()
+    chosen = load(os.environ, project=_start(manifest))
     if json:
         session.say_json(to_json(chosen))
-        return 0
+    else:
+        session.say(_text(chosen, _start(manifest)))
+    return 0
+
+
+def _start(manifest: str | None) -> Path:
+    """Return from where a project's settings are looked for; the manifest itself need not be sound."""
+    from reconciler.manifestfiles import DEFAULT_DIRECTORY
+
+    if manifest is not None:
+        return Path(manifest)
+    return Path(DEFAULT_DIRECTORY) if Path(DEFAULT_DIRECTORY).is_dir() else Path.cwd()
+
+
+def _text(chosen: Settings, start: Path) -> Iterator[str]:
     from reconciler.render.lines import name
     from reconciler.render.tables import table
+    from reconciler.settings import rows, user_file
+    from reconciler.settingsfiles import read_project
 
     headers = ("setting", "value", "origin")
-    session.say(table(rows(chosen), headers, width=session.width(), colour=session.colour(chosen)))
+    yield from table(rows(chosen), headers, width=session.width(), colour=session.colour(chosen))
     path = user_file(os.environ)
-    session.say(["", f"Your settings file: {name(str(path))}" + ("" if path.exists() else " (there is none)")])
-    return 0
+    project = read_project(start, []).path
+    yield ""
+    yield f"Your settings file: {name(str(path))}" + ("" if path.exists() else " (there is none)")
+    yield (
+        f"The project's: {name(str(project))}" if project else "The project's: no pyproject.toml with [tool.reconciler]"
+    )

@@ -43,8 +43,8 @@ def command(
     from reconciler.render.markdown import plan_markdown
     from reconciler.survey import survey
 
-    chosen = session.settings()
     loaded = load(manifest)
+    chosen = session.settings(loaded=loaded)
     with session.means(loaded, offline=offline) as means:
         registry = session.open_registry(loaded)
         wanted = session.selection(target, exclude, allow_remove)

@@ -73,11 +73,14 @@ def width(stream: Any = None) -> int | None:
     return shutil.get_terminal_size((80, 24)).columns if stream.isatty() else None
 
 
-def settings(flags: Mapping[str, object] | None = None) -> Settings:
-    """Return the settings that hold for this run."""
+def settings(flags: Mapping[str, object] | None = None, loaded: Loaded | None = None) -> Settings:
+    """Return the settings that hold for this run; a project's are looked for from the manifest upward, else from here.
+
+    Raise InputError when any of them is wrong.
+    """
     from reconciler.settings import load
 
-    return load(os.environ, flags)
+    return load(os.environ, flags, loaded.path if loaded else Path.cwd())
 
 
 def colour(chosen: Settings, stream: Any = None) -> bool:
@@ -96,7 +99,7 @@ def upstream(loaded: Loaded | None, *, offline: bool, warn: Callable[[str], None
     from reconciler.resolve import trusting
     from reconciler.sources import World
 
-    chosen = settings()
+    chosen = settings(loaded=loaded)
     world = World.from_environment(
         os.environ,
         warn=warn or (lambda text: tell(f"warning: {inert(text)}")),

@@ -35,8 +35,8 @@ def command(
     from reconciler.back import generation_before, plan_back
     from reconciler.manifest import load
 
-    chosen = session.settings()
     loaded = load(manifest)
+    chosen = session.settings(loaded=loaded)
     if generations:
         return _list(loaded.registry, loaded.identity, json)
     terminated_is_interrupted()

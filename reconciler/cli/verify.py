@@ -48,8 +48,8 @@ def command(
     from reconciler.manifest import load
     from reconciler.survey import look
 
-    chosen = session.settings()
     loaded = load(manifest)
+    chosen = session.settings(loaded=loaded)
     with session.means(loaded) as means:
         if not repair:
             registry = session.open_registry(loaded)
