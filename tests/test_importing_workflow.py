@@ -132,6 +132,16 @@ def test_several_workflows_share_their_models(studio: Studio) -> None:
     assert rows(report, "left-out") == {}
 
 
+def test_two_workflows_that_mean_different_files_by_one_name_are_told(studio: Studio) -> None:
+    save(studio, loader("VAELoader", "vae.safetensors", VAE_ENTRY), name="a.json")
+    other = {**VAE_ENTRY, "url": f"{HUB}/nested/vae.safetensors"}
+    save(studio, loader("VAELoader", "vae.safetensors", other), name="b.json")
+    report = studio.take("workflow", "a.json", "b.json")
+
+    assert studio.said()["vae"]["files"] == ("vae.safetensors",)
+    assert ["another address than in a.json" in why for why in rows(report, "problem").values()] == [True]
+
+
 def test_a_second_import_changes_nothing(studio: Studio) -> None:
     save(studio, loader("VAELoader", "vae.safetensors", VAE_ENTRY))
     studio.take("workflow", "flow.json")

@@ -11,6 +11,7 @@ from reconciler.importing import images
 from reconciler.importing.found import Found, Request, Row
 from reconciler.inert import inert
 from reconciler.oserrors import disk_error
+from reconciler.secrets import redact
 from reconciler.sources import civitai
 from reconciler.workflows import Needed
 from reconciler.workflows.needs import MAX_BYTES
@@ -32,6 +33,9 @@ def gather(request: Request) -> Iterable[Found | Row]:
             earlier = needed.get(key)
             if earlier is None or (need.url and not earlier[0].url):
                 needed[key] = (need, name)
+            elif need.url and need.url != earlier[0].url:
+                why = f"another address than in {earlier[1]}, whose one is taken: {redact(need.url)}"
+                yield Row("problem", need.name, why, f"{name}: {need.where}")
     by_hash = _by_hash([need for need, _ in needed.values()], request)
     founds = (_found(need, name, by_hash, request) for need, name in needed.values())
     yield from images.resolved(images.with_cautions(founds, request, "where ComfyUI is"), request)
