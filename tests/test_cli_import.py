@@ -100,6 +100,8 @@ def test_a_directory_of_manifests_takes_what_is_imported(machine: Machine) -> No
         (["hf-cache", "hub", "more"], "'more'"),
         (["tree", "hub"], "reconciler import hf-cache DIR"),
         (["tree", "hub", "--manifest", "box.json"], "box.json.yaml"),
+        (["hf-cache", "hub", "--manifest", "nowhere/box.yaml"], "nowhere: there is no such directory"),
+        (["hf-cache", "hub", "--report", "nowhere/found.csv"], "nowhere: there is no such directory"),
     ],
 )
 def test_a_wrong_use_is_one_clear_error(machine: Machine, arguments: list[str], said: str) -> None:

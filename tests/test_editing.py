@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,30 @@ def test_a_file_is_written_only_when_it_changes_and_a_link_stays_a_link(world: P
     assert write_text(link, add_roles(read_text(link), {"chat": []}))
     assert link.is_symlink()
     assert real.read_bytes() == b"\xef\xbb\xbfversion: 1\r\n\r\nroles:\r\n  chat: []\r\n"
+
+
+def test_an_edit_that_would_change_something_else_is_refused() -> None:
+    """The text of a block ends with the file: a line below would give it a line break of its own."""
+    text = "version: 1\nvariants:\n  a:\n    source: hf:o/r\n    metadata:\n      note: |\n        no line break"
+
+    with pytest.raises(ManifestError, match="left as it is"):
+        add_variants(text, {"b": {"source": "hf:o/s"}})
+
+
+def test_a_round_trip_through_a_dumper_would_change_more() -> None:
+    """The control: what the promise is about, done the simple way."""
+    from ruamel.yaml import YAML
+
+    yaml_ = YAML()
+    loaded = yaml_.load(TEXT)
+    loaded["variants"]["b"] = {"source": "hf:o/s"}
+    out = io.StringIO()
+    yaml_.dump(loaded, out)
+
+    kept = [line for line in TEXT.splitlines() if line in out.getvalue().splitlines()]
+    assert kept != TEXT.splitlines()
+    after = add_variants(TEXT, {"b": {"source": "hf:o/s"}}).splitlines()
+    assert [line for line in TEXT.splitlines() if line in after] == TEXT.splitlines()
 
 
 # -- for any manifest -------------------------------------------------------------------------------------------------

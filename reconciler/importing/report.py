@@ -30,6 +30,8 @@ def check_path(path: str) -> Path:
     """Return where the report goes; raise InputError for a name that says no format."""
     if not path.lower().endswith(_SUFFIXES):
         raise InputError("a report is CSV or JSON", where=inert(path), hint="name a file that ends with .csv or .json")
+    if not Path(path).absolute().parent.is_dir():
+        raise InputError("there is no such directory", where=inert(str(Path(path).parent)), hint="make it first")
     return Path(path)
 
 

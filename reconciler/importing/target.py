@@ -55,6 +55,8 @@ def open_target(path: str | Path | None, into: str = IMPORTED) -> Target:
             "there is no such manifest, and none can be made by this name", where=inert(str(chosen)),
             hint=f"name a file that ends with .yaml, as `{inert(str(chosen.with_name(chosen.name + '.yaml')))}`",
         )  # fmt: skip
+    if not chosen.absolute().parent.is_dir():
+        raise InputError("there is no such directory", where=inert(str(chosen.parent)), hint="make it, or name another")
     is_directory = chosen.is_dir()
     loaded = load(chosen) if there and not (is_directory and _is_bare(chosen)) else None
     texts = {file: editing.read_text(file) for file in loaded.files} if loaded else {}
