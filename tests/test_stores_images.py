@@ -84,12 +84,18 @@ def test_a_configuration_lies_beside_its_checkpoint() -> None:
     ]  # fmt: skip
 
 
+def test_a_configuration_may_be_asked_for_alone() -> None:
+    wanted = pin("https://h/v2-inference.yaml", "v2-inference.yaml")
+    assert placed("comfyui", wanted, kind="config") == ["configs/v2-inference.yaml"]
+
+
 @pytest.mark.parametrize("store", UIS)
 @pytest.mark.parametrize(
     ("wanted", "wish", "reason"),
     [
         (pin("hf:o/r", "model.safetensors"), {}, "give `kind"),
         (pin("hf:o/r", "README.md"), {}, "has no file that"),
+        (pin("hf:o/r", "vae/x-00001-of-00002.safetensors", "vae/x-00002-of-00002.safetensors"), {}, "joins the parts"),
         (pin("hf:o/r", "model_index.json", "vae/x.safetensors"), {}, "in the form of diffusers"),
         (pin("civitai:1@2", "x.safetensors", type="Poses"), {}, "nothing that a loader reads"),
         (LORA, {"kind": "other"}, "give `subfolder`"),

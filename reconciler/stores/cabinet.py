@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping, Sequence
 
+from reconciler.detect.rules import shards_of
 from reconciler.paths import check_relative
 from reconciler.references import parse as parse_reference
 from reconciler.state import Artifact, Identity, Layout, Note, Pin, Placement, Wish
@@ -43,7 +44,7 @@ def arrange(ui: Ui, pin: Pin, wish: Wish) -> Layout:
     for file in pin.files:
         placed(file.path)
     _refuse_trees(ui, pin)
-    weights = [file for file in pin.files if is_weights(file.path) and not file.support]
+    weights = [file for file in pin.files if _is_wanted(file, wish) and not file.support]
     if not weights:
         raise ValueError(f"{pin.source[:200]!r} has no file that {ui} could load; choose another with `files`")
     previews = _previews(pin, wish)
@@ -60,9 +61,13 @@ def arrange(ui: Ui, pin: Pin, wish: Wish) -> Layout:
         for note in companions.notes(pin, file, path, kind, wish.companions, name):
             notes.setdefault(note.path, note)
         optional.update(each.path for each in beside)
-    files += _configs(pin, files)
+    files += _configs(pin, files) if wish.kind != "config" else []
     return Layout(_home([each.path for each in files if each.path not in optional]), tuple(files), (),
                   tuple(notes.values()), frozenset({*optional, *notes}))  # fmt: skip
+
+
+def _is_wanted(file: Artifact, wish: Wish) -> bool:
+    return is_weights(file.path) or (wish.kind == "config" and file.path.endswith((".yaml", ".yml")))
 
 
 def _previews(pin: Pin, wish: Wish) -> list[Artifact]:
@@ -182,6 +187,12 @@ def _refuse_trees(ui: Ui, pin: Pin) -> None:
         raise ValueError(
             f"{pin.source[:200]!r} is a tree in the form of diffusers, which is no file that {ui} loads "
             "(choose a single file with `files`, or a `huggingface` location)"
+        )
+    shards = [path for each in shards_of(file.path for file in pin.files) for path in each.present]
+    if shards:
+        raise ValueError(
+            f"{shards[0][:200]!r} is a part of a model in several files, and no loader of {ui} joins the parts "
+            "(choose a file that is whole, or a `huggingface` location)"
         )
     if pin.source.startswith("ollama:"):
         raise ValueError(f"{ui} does not read models of Ollama; {pin.source[:200]!r} needs an `ollama` location")
