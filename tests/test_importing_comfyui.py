@@ -114,6 +114,30 @@ def test_a_note_is_believed_when_the_bytes_agree(machine: Machine) -> None:
     assert machine.steps() == [("normalize", "adopt", None)]
 
 
+@pytest.mark.parametrize(
+    ("ending", "said"),
+    [
+        (".metadata.json", {"sha256": hashlib.sha256(LOST).hexdigest(), "civitai": {"id": 345, "modelId": 12}}),
+        (".cm-info.json", {"ModelId": 12, "VersionId": 345, "Hashes": {"SHA256": hashlib.sha256(LOST).hexdigest()}}),
+    ],
+)
+def test_notes_of_other_programs_are_understood(machine: Machine, ending: str, said: dict[str, Any]) -> None:
+    machine.put("loras/lost.safetensors", LOST)
+    machine.put(f"loras/lost{ending}", said)
+    machine.take("ComfyUI", "--offline")
+    assert [each["source"] for each in machine.said().values()] == ["civitai:12@345"]
+
+
+@pytest.mark.parametrize(
+    "text", [b"{no", b"[]", b'{"id": "x", "files": [1]}', b'{"files": 5}', b"\xff", b'{"civitai": 7}']
+)
+def test_a_note_that_says_nothing_is_passed_over(machine: Machine, text: bytes) -> None:
+    machine.put("loras/lost.safetensors", LOST)
+    for ending in (".civitai.info", ".metadata.json", ".cm-info.json"):
+        machine.put(f"loras/lost{ending}", text)
+    assert notes(machine.take("ComfyUI", "--offline"), "where it came from is not known")
+
+
 def test_a_note_about_other_bytes_is_not_believed(machine: Machine) -> None:
     machine.put("loras/lost.safetensors", NEWER)
     machine.put("loras/lost.civitai.info", info(LOST))

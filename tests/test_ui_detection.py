@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.state import ObservedFile, ObservedLocation
 from reconciler.ui.detection import Names, Sighting, Wanted, detect, together, unread
@@ -116,6 +118,24 @@ def test_a_pair_is_present_only_when_both_are() -> None:
 def test_of_two_files_of_a_version_the_one_of_the_upstream_name_is_meant() -> None:
     there = place(("high-mid_9-vid_1.safetensors", 1), ("low-mid_9-vid_1.safetensors", 1))
     assert sighted(Wanted("x", "1", file="low.safetensors"), there).path == "low-mid_9-vid_1.safetensors"
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "x-mid_1-vid_345.safetensors", "b.safetensors"]), st.integers(9, 11))),
+    st.dictionaries(st.sampled_from(["a", "b.safetensors"]), st.sampled_from([SHA, OTHER])),
+    st.booleans(),
+)
+def test_absent_is_never_said_while_a_file_that_could_be_it_was_not_read(
+    files: list[tuple[str, int]], digests: dict[str, str], blind: bool
+) -> None:
+    there = place(*files, others={"x": "cannot be read: no"} if blind else {})
+    known: dict[str, Names] = {path: {"sha256": digest} for path, digest in digests.items()}
+    found = sighted(LOCKED, there, known=known)
+    if any(file.size == 10 and known.get(path, {}).get("sha256") == SHA for path, file in there.files.items()):
+        assert found.verdict == "present"
+    elif found.verdict == "absent":
+        assert not blind
+        assert all(path in known for path, file in there.files.items() if file.size == 10)
 
 
 # -- hashes -----------------------------------------------------------------------------------------------------------

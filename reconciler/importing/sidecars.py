@@ -66,7 +66,8 @@ def _read(note: Path, ending: str, name: str) -> Claim:
 
 def _file(version: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return the entry of the file: the one of its name, else the primary one, else the first."""
-    files = [each for each in version.get("files") or () if isinstance(each, dict)]
+    told = version.get("files")
+    files = [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
     exact = [each for each in files if each.get("name") == name]
     return next(iter([*exact, *(each for each in files if each.get("primary") is True), *files]), {})
 
