@@ -74,11 +74,11 @@ class Facts:
     support: str | None = None
     """`SOURCE at REVISION` of the repository that lends missing files."""
     protect: bool = False
-    gated: bool = False
-    """Whether upstream asks everybody who wants it to agree to something first."""
     roles: Mapping[str, int] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     modelfile: Mapping[str, Any] = field(default_factory=dict)
+    gated: bool = False
+    """Whether upstream asks everybody who wants it to agree to something first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,11 @@ class Step:
     renamed_from: Address | None = None
     unlinks: tuple[Link, ...] = ()
     unnotes: tuple[Note, ...] = ()
+
+    @property
+    def needs(self) -> int:
+        """The new bytes that it takes on its file system; links and moves take none."""
+        return self.bytes.download + sum(row.size for row in self.files if row.method == "copy")
 
 
 class Reliance(NamedTuple):

@@ -33,7 +33,7 @@ def _room(value: Any) -> Any:
     """A share (float) or bytes (int)."""
     if isinstance(value, str) and value.rstrip().endswith("%"):
         return parse_ratio(value)
-    if isinstance(value, float) or isinstance(value, bool):
+    if isinstance(value, float | bool):
         raise ValueError(f"expected a share such as `10%` or a size such as `20GiB`, found `{inert(str(value))[:80]}`")
     return parse_size(value)
 

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from reconciler.content import Held
 from reconciler.inert import few, human_bytes
 from reconciler.plan import Action, Selection, Step
+from reconciler.rules import Rule, crowded, forbid, room_of
 from reconciler.state import Address, ObservedLocation
 
 ENOUGH_TO_COUNT = 4
@@ -17,10 +18,14 @@ ENOUGH_TO_COUNT = 4
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The policy of a manifest as far as it stops steps: a share (0..1) of managed variants, and bytes kept free."""
+    """The policy of a manifest as far as it stops steps.
+
+    A share (0..1) of managed variants, bytes kept free, and what arrives or changes must keep to.
+    """
 
     max_remove: float
     min_free: int
+    rules: tuple[Rule, ...] = ()
 
 
 def guard(
@@ -31,7 +36,7 @@ def guard(
     selection: Selection,
 ) -> tuple[Step, ...]:
     """Block the steps that policy or protection forbids, each with the flag or fact that would lift it."""
-    guarded = [_protected(_writable(step, locations), held, selection) for step in steps]
+    guarded = [_protected(_writable(step, locations), held, selection) for step in forbid(steps, limits.rules)]
     guarded = _too_many(guarded, held, limits, selection)
     return tuple(_too_full(_after_its_new_place(guarded), locations, limits))
 
@@ -98,24 +103,22 @@ def _after_its_new_place(steps: Iterable[Step]) -> list[Step]:
 
 def _too_full(steps: Iterable[Step], locations: Mapping[str, ObservedLocation], limits: Limits) -> Iterable[Step]:
     """Block what would not fit, in the order of apply, so that as much as possible still goes."""
-    free = {place.device: place.free_bytes for place in locations.values() if place.readable}
+    free = room_of(locations)
+    errors = [rule for rule in limits.rules if rule.severity == "error"]
     for step in steps:
         place = locations.get(step.address.location)
-        needed = needs(step)
+        needed = step.needs
         if step.blocked or place is None or place.by_api or needed == 0:
             yield step
             continue
         left = free[place.device] - needed
         if left < limits.min_free:
             yield replace(step, blocked=_no_room(needed, free[place.device], limits.min_free))
+        elif crowding := list(crowded(step, place, left, errors)):
+            yield replace(step, blocked="; ".join(finding.text for finding in crowding))
         else:
             free[place.device] = left
             yield step
-
-
-def needs(step: Step) -> int:
-    """Return how many new bytes a step takes on its file system; links and moves take none."""
-    return step.bytes.download + sum(row.size for row in step.files if row.method == "copy")
 
 
 def _no_room(needed: int, free: int, min_free: int) -> str:

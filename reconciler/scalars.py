@@ -39,7 +39,7 @@ def parse_ratio(value: Any) -> Any:
 
 
 def parse_size(value: Any) -> Any:
-    """Return the bytes that a manifest writes as `20GiB`, `20GB` or a number; raise ValueError with what was expected."""
+    """Return the bytes that a manifest writes as `20GiB`, `20GB` or a number; raise ValueError for others."""
     if isinstance(value, str) and (found := _SIZE.fullmatch(value)):
         letter = (found[2] or "").lower()
         base = 1024 if letter.endswith("i") else 1000

@@ -18,11 +18,12 @@ from reconciler.errors import SourceError
 from reconciler.hashing import hash_bytes
 from reconciler.lockfile import Lock
 from reconciler.manifest import Loaded
-from reconciler.plan import Action, Place, Plan, Reliance, Selection, Step
+from reconciler.plan import Action, Finding, Place, Plan, Reliance, Selection, Step
 from reconciler.registry import Registry, records
 from reconciler.registry.jsontext import canonical
 from reconciler.resolve import Resolution
 from reconciler.roots import at_home, observe_roots, roots_of
+from reconciler.rules import findings, rules_of
 from reconciler.safety import Limits
 from reconciler.selecting import check_selection, is_selected, is_selected_undecided, left_out, scope
 from reconciler.state import (
@@ -95,18 +96,20 @@ def survey(
     )
     world, theirs = yielding(read(world, means, comfort_questions(world)))
     world = read_unread(world, means)
-    limits = Limits(loaded.manifest.policy.max_remove, loaded.manifest.policy.min_free)
+    limits = Limits(loaded.manifest.policy.max_remove, loaded.manifest.policy.min_free, rules_of(loaded))
     world, steps = settle(world, limits, selection, lambda pins: denied(pins, means.sources))
     plan = assemble(world, steps, selection, registry)
+    found = findings(steps, world.locations, limits.rules)
     plan = replace(
         plan,
+        findings=found,
         manifest_path=str(loaded.path),
         manifest_name=loaded.name,
         manifest_digest=loaded.digest,
         lock_path=str(lock_path),
         lock_digest=lockfile.digest(lock_path),
         resolved={**unwritten, **resolution.resolved},
-        warnings=(*loaded.warnings, *desires.warnings, *theirs, *plan.warnings),
+        warnings=(*loaded.warnings, *desires.warnings, *theirs, *plan.warnings, *_cautions(found)),
     )
     return Survey(loaded, registry, world, plan, resolution)
 
@@ -251,7 +254,10 @@ def assemble(world: World, steps: tuple[Step, ...], selection: Selection, regist
 
 
 def _place(seen: ObservedLocation) -> Place:
-    return Place(seen.store, seen.root, seen.id, seen.free_bytes, seen.readable, seen.why, seen.device, seen.observed)
+    return Place(
+        seen.store, seen.root, seen.id, seen.free_bytes, seen.readable, seen.why, seen.device, seen.observed,
+        seen.total_bytes,
+    )  # fmt: skip
 
 
 def _reliances(world: World, steps: Iterable[Step]) -> set[Reliance]:
@@ -286,6 +292,10 @@ def _unmanaged(world: World) -> tuple[int, int]:
             count += 1
             size += file.size
     return count, size
+
+
+def _cautions(found: Iterable[Finding]) -> Iterable[str]:
+    return (f"{each.address}: {each.text}" for each in found if each.severity == "warning")
 
 
 def _active(steps: Iterable[Step]) -> Iterable[str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reconciler import planfile, planread
 from reconciler.errors import InputError
-from reconciler.plan import Action, Bytes, Facts, FileRow, Place, Plan, Reliance, Selection, Step
+from reconciler.plan import Action, Bytes, Facts, FileRow, Finding, Place, Plan, Reliance, Selection, Step
 from reconciler.state import Address, Artifact, Digest, Link, Note, Pin, Support
 
 texts = st.text(max_size=12)
@@ -33,7 +33,7 @@ json_values = st.recursive(
 )
 facts = st.builds(
     Facts, maybe, maybe, maybe, maybe, maybe, maybe, maybe, maybe, maybe, st.booleans(),
-    st.dictionaries(texts, counts, max_size=2), st.dictionaries(texts, json_values, max_size=2),
+    st.dictionaries(texts, counts, max_size=2), st.dictionaries(texts, json_values, max_size=2), gated=st.booleans(),
 )  # fmt: skip
 addresses = st.builds(Address, texts, words)
 some_rows = st.lists(rows, max_size=2).map(tuple)
@@ -54,11 +54,18 @@ pins = st.builds(
 globs = st.lists(texts, max_size=2).map(tuple)
 plans = st.builds(
     Plan, texts, texts, digests, texts, st.none() | digests, texts, counts,
-    st.dictionaries(words, st.builds(Place, texts, texts, maybe, counts, st.booleans(), texts, counts), max_size=2),
+    st.dictionaries(
+        words,
+        st.builds(Place, texts, texts, maybe, counts, st.booleans(), texts, counts, total_bytes=counts),
+        max_size=2,
+    ),
     st.lists(steps, max_size=3).map(tuple), counts, counts, st.dictionaries(words, pins, max_size=2),
     st.builds(Selection, globs, globs, globs),
     st.lists(st.builds(Reliance, texts, texts, st.none() | st.tuples(counts, counts, counts)), max_size=2).map(tuple),
     globs,
+    findings=st.lists(
+        st.builds(Finding, addresses, texts, st.sampled_from(["error", "warning", "info"]), texts), max_size=2
+    ).map(tuple),
 )  # fmt: skip
 
 

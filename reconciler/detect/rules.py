@@ -19,13 +19,17 @@ from reconciler.detect.kinds import is_mmproj, kind_from_names, kind_of
 from reconciler.detect.tokens import parameters_from_name, quant_from_name
 
 __all__ = [
-    "QUANTIZE_FILES", "Shards", "container_of", "format_of", "is_active", "is_mmproj", "is_pickle_name",
+    "QUANTIZE_FILES", "Shards", "container_of", "format_of", "is_active", "is_mmproj", "is_pickle_name", "is_program",
     "kind_from_names", "kind_of", "parameters_from_name", "precision_from_config", "quant_from_config",
     "quant_from_name", "quant_from_quantize_config", "quant_from_recipe", "quants_of", "refine_quant", "shards_of",
 ]  # fmt: skip
 
 _PICKLE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".pt2", ".npy", ".joblib", ".dill")
 _NOT_PICKLE = re.compile(r"^(tokenizer|spiece|sentencepiece|vocab)[^/]*\.bin$")
+_PROGRAM = (
+    ".py", ".pyc", ".pyo", ".pyd", ".pyz", ".so", ".dll", ".dylib", ".exe", ".sh", ".bash", ".bat", ".cmd", ".ps1",
+    ".js", ".mjs", ".jar", ".lua", ".whl",
+)  # fmt: skip
 _SHARD = re.compile(r"^(?P<stem>.+?)[-_.](?P<number>\d{1,6})-of-(?P<count>\d{1,6})(?P<suffix>\.[A-Za-z0-9]+)$")
 _UNFINISHED = (".aria2", ".incomplete", ".part", ".crdownload", ".download", ".tmp")
 
@@ -78,6 +82,11 @@ def is_active(path: str) -> bool:
     """Whether a file with this name is a program or a template that a server would run."""
     base = _base(path)
     return base.endswith((".py", ".jinja", ".jinja2", ".j2")) or base in ("chat_template.json", "chat_template.txt")
+
+
+def is_program(path: str) -> bool:
+    """Whether a file with this name is a program: a script, a compiled module or library, an executable."""
+    return _base(path).endswith(_PROGRAM)
 
 
 def is_unfinished(path: str) -> bool:
