@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.state import Artifact, Digest, Note, Pin
@@ -117,6 +117,7 @@ HOSTILE = st.recursive(
 )
 
 
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys([*ABOUT, "version_description"], HOSTILE)))
 def test_whatever_upstream_said_the_notes_can_be_read_again(about: dict[str, Any]) -> None:
     import yaml

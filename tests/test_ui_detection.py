@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.state import ObservedFile, ObservedLocation
@@ -120,6 +120,7 @@ def test_of_two_files_of_a_version_the_one_of_the_upstream_name_is_meant() -> No
     assert sighted(Wanted("x", "1", file="low.safetensors"), there).path == "low-mid_9-vid_1.safetensors"
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "x-mid_1-vid_345.safetensors", "b.safetensors"]), st.integers(9, 11))),
     st.dictionaries(st.sampled_from(["a", "b.safetensors"]), st.sampled_from([SHA, OTHER])),

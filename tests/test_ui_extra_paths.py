@@ -6,7 +6,7 @@ from contextlib import suppress
 from textwrap import dedent
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import ManifestError
@@ -152,6 +152,7 @@ def test_a_section_that_is_meant_as_default_by_a_text_is_one_as_comfyui_sees_it(
     assert read('s:\n  is_default: "false"\n  loras: a\n').paths[0].is_default
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=200))
 def test_no_text_makes_anything_but_folders_or_an_error(text: str) -> None:
     with suppress(ManifestError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.paths import check_component
@@ -67,6 +67,7 @@ def test_what_some_system_refuses_becomes_an_underscore(stem: str, name: str) ->
     assert safe(stem) == name
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=400))
 def test_whatever_upstream_calls_a_file_every_system_takes_the_name_with_all_that_lies_beside_it(stem: str) -> None:
     name = safe(stem)
