@@ -1,0 +1,316 @@
+"""Rules of the policy: what arrives or changes, and what may."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from manifest_kit import HEAD, loaded, mistakes
+
+from reconciler.plan import Step
+from reconciler.rules import Rule, findings, rules_of
+from reconciler.safety import Limits
+from tests.world_kit import MIB, have, plan, recorded, told, want
+
+AT = "box.yaml:7:5"
+
+
+def rule(kind: str, **more: Any) -> Rule:
+    return Rule(kind, where=AT, **more)
+
+
+def judged(*rules: Rule, **more: Any) -> dict[str, Step]:
+    """The steps of a plan that brings `m`, and changes nothing else."""
+    wanted = want("m", more.pop("files", {"own/m/m.gguf": "abc"}), **more)
+    return plan([wanted], [have()], limits=Limits(1.0, 0, rules))
+
+
+def blocked(*rules: Rule, **more: Any) -> str:
+    return judged(*rules, **more)["m@disk"].blocked or ""
+
+
+# -- license ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_license_that_is_not_allowed_blocks_the_step_and_says_what_lifts_it() -> None:
+    assert blocked(rule("license", allow=("apache-2.0", "mit")), license="cc-by-nc-4.0") == (
+        "policy rule license: license cc-by-nc-4.0 is not among apache-2.0, mit "
+        f"(add it to `allow`, or `exempt: [m]` at {AT})"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stated", "allow", "deny", "passes"),
+    [
+        ("mit", ("mit",), (), True),
+        ("MIT", ("mit",), (), True),
+        ("mit", (), ("*-nc-*",), True),
+        ("cc-by-nc-4.0", (), ("*-nc-*",), False),
+        ("mit", ("*",), ("mit",), False),
+        (None, ("mit",), (), False),
+        (None, ("mit", "unknown"), (), True),
+        (None, (), ("unknown",), False),
+        ("apache-2.0, mit", ("apache-2.0", "mit"), (), True),
+        ("apache-2.0, other", ("apache-2.0", "mit"), (), False),
+        ("apache-2.0, cc-by-nc-4.0", (), ("cc-*",), False),
+        ("civitai: as SDXL; no images, no rent", ("civitai: *",), (), True),
+    ],
+)
+def test_licenses_are_judged_by_globs_and_the_absent_one_is_called_unknown(
+    stated: str | None, allow: tuple[str, ...], deny: tuple[str, ...], passes: bool
+) -> None:
+    assert (blocked(rule("license", allow=allow, deny=deny), license=stated) == "") is passes
+
+
+# -- namespace --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "deny"),
+    [
+        ("hf:evil/model", "hf:evil/*"),
+        ("hf:Evil/model@branch", "hf:evil/*"),
+        ("urn:air:flux1:lora:huggingface:evil/model", "hf:evil/*"),
+        ("ollama:hf.co/evil/model:Q4_K_M", "hf:evil/*"),
+        ("https://huggingface.co/evil/model/resolve/main/x.gguf", "hf:evil/*"),
+        ("ollama:llama3.2", "ollama:registry.ollama.ai/library/*"),
+        ("ollama:registry.ollama.ai/library/llama3.2:3b", "ollama:registry.ollama.ai/*"),
+        ("urn:air:sdxl:lora:civitai:1327644@1498986", "civitai:1327644"),
+    ],
+)
+def test_a_denied_namespace_is_denied_however_it_is_written(source: str, deny: str) -> None:
+    assert "is denied by" in blocked(rule("namespace", deny=(deny,)), source=source)
+    assert not blocked(rule("namespace", deny=("hf:other/*",)), source=source)
+
+
+def test_a_namespace_that_is_not_allowed_is_blocked() -> None:
+    only = rule("namespace", allow=("hf:Qwen/*", "ollama:*"))
+    assert not blocked(only, source="hf:qwen/x")
+    assert not blocked(only, source="ollama:llama3.2")
+    assert "source hf:QwenEvil/x is not among hf:Qwen/*, ollama:*" in blocked(only, source="hf:QwenEvil/x")
+
+
+def test_a_repository_that_lends_support_files_is_a_source_too() -> None:
+    from reconciler.rules import _namespace
+    from tests.plan_kit import facts
+
+    lent = facts(source="hf:good/m", support="hf:evil/m at abc")
+    assert _namespace(lent, (), rule("namespace", deny=("hf:evil/*",))) is not None
+    assert _namespace(lent, (), rule("namespace", allow=("hf:good/*",))) is not None
+
+
+# -- format, size, what runs, gated -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "held"),
+    [("m.gguf", "gguf"), ("m.safetensors", "safetensors"), ("m.onnx", "onnx"), ("pytorch_model.bin", "pickle"),
+     ("m.weights", "unknown")],
+)  # fmt: skip
+def test_the_format_is_what_the_files_say(path: str, held: str) -> None:
+    files = {f"own/m/{path}": "abc"}
+    assert not blocked(rule("format", allow=(held,)), files=files)
+    assert f"format {held} is denied by `{held}`" in blocked(rule("format", deny=(held,)), files=files)
+
+
+def test_a_claim_does_not_hide_a_format() -> None:
+    allow = rule("format", allow=("safetensors",))
+    assert "format pickle" in blocked(allow, files={"own/m/m.bin": "abc"}, format="safetensors")
+
+
+def test_the_size_of_a_variant_is_that_of_all_its_files() -> None:
+    files = {"own/m/1.gguf": f"a*{3 * MIB}", "own/m/2.gguf": f"b*{3 * MIB}"}
+    assert "6.0 MiB, and a variant may have 5.0 MiB" in blocked(rule("size", max=5 * MIB), files=files)
+    assert not blocked(rule("size", max=6 * MIB), files=files)
+
+
+def test_pickles_and_programs_are_told_by_name_and_single_ones_may_be_allowed() -> None:
+    files = {"own/m/a.bin": "1", "own/m/m.safetensors": "2", "own/m/modeling_x.py": "3", "own/m/run.sh": "4"}
+    assert "pickle files come with it: own/m/a.bin" in blocked(rule("pickle"), files=files)
+    assert "programs come with it: own/m/modeling_x.py, own/m/run.sh" in blocked(rule("code"), files=files)
+    assert not blocked(rule("pickle", allow=("a.bin",)), files=files)
+    assert "come with it: own/m/run.sh" in blocked(rule("code", allow=("modeling_*.py",)), files=files)
+
+
+def test_a_gated_source_is_told_from_what_the_lock_holds() -> None:
+    wanted = want("m", "abc")
+    gated = replace(wanted, pin=replace(wanted.pin, about={"gated": "manual"}))
+    for one, mark in ((wanted, ""), (gated, "!")):
+        steps = plan([one], [have()], limits=Limits(1.0, 0, (rule("gated"),)))
+        assert told(steps) == {"m@disk": f"download missing{mark}"}
+
+
+# -- free space -------------------------------------------------------------------------------------------------------
+
+
+def test_free_space_is_counted_step_by_step_and_as_a_share_of_the_file_system() -> None:
+    wants = [want("a", f"a*{5 * MIB}"), want("b", f"b*{50 * MIB}"), want("c", f"c*{4 * MIB}")]
+    place = have(free_bytes=20 * MIB, total_bytes=100 * MIB)
+    steps = plan(wants, [place], limits=Limits(1.0, 0, (rule("free_space", min=0.1),)))
+    assert {where: bool(step.blocked) for where, step in steps.items()} == {
+        "a@disk": False, "b@disk": True, "c@disk": False,
+    }  # fmt: skip
+    tight = plan(wants[:1], [place], limits=Limits(1.0, 0, (rule("free_space", min=16 * MIB),)))
+    assert "15.0 MiB would be left of the file system of disk, less than 16.0 MiB" in str(tight["a@disk"].blocked)
+    share = plan(wants[:1], [place], limits=Limits(1.0, 0, (rule("free_space", min=0.5),)))
+    assert "less than 50.0 MiB (50% of 100.0 MiB)" in str(share["a@disk"].blocked)
+
+
+def test_what_takes_no_room_breaks_no_rule_of_free_space() -> None:
+    wanted = want("m", "abc")
+    place = have(files={"m.gguf": "abc"}, free_bytes=0, total_bytes=100)
+    full = Limits(1.0, 0, (rule("free_space", min=0.5),))
+    steps = plan([wanted], [place], reads={"disk:m.gguf": "abc"}, limits=full)
+    assert told(steps) == {"m@disk": "normalize adopt"}
+
+
+# -- whom a rule is about ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "passes"),
+    [
+        ({}, False),
+        ({"only": ("x*",)}, True),
+        ({"only": ("m",)}, False),
+        ({"only": ("*@disk",)}, False),
+        ({"only": ("*@other",)}, True),
+        ({"exempt": ("m",)}, True),
+        ({"exempt": ("m@disk",)}, True),
+        ({"exempt": ("m@other",)}, False),
+        ({"only": ("m",), "exempt": ("m",)}, True),
+    ],
+)
+def test_a_rule_is_about_the_variants_it_names(more: dict[str, Any], passes: bool) -> None:
+    assert (blocked(rule("license", allow=("mit",), **more)) == "") is passes
+
+
+def test_what_is_there_already_and_what_leaves_breaks_no_rule() -> None:
+    was, same = want("was", {"p": "1"}), want("same", {"q": "2"})
+    strict = Limits(1.0, 0, (rule("license", allow=("mit",)), rule("size", max=0)))
+    steps = plan([same], [have(files={"p": "1", "q": "2"})], [recorded(was), recorded(same)], limits=strict)
+    assert told(steps) == {"was@disk": "remove undeclared", "same@disk": "keep as declared"}
+
+
+def test_a_variant_that_changes_is_judged_as_it_would_be() -> None:
+    now = want("m", {"p": "1"}, license="other")
+    strict = Limits(1.0, 0, (rule("license", deny=("other",)),))
+    steps = plan([now], [have(files={"p": "1"})], [recorded(want("m", {"p": "1"}, license="mit"))], limits=strict)
+    assert told(steps) == {"m@disk": "normalize metadata!"}
+
+
+def test_every_broken_error_is_in_the_reason_and_the_other_variants_go_on() -> None:
+    rules = (rule("license", allow=("mit",)), rule("size", max=1))
+    bad, good = want("bad", "abc"), want("good", "x", license="mit")
+    steps = plan([bad, good], [have()], limits=Limits(1.0, 0, rules))
+    assert told(steps) == {"bad@disk": "download missing!", "good@disk": "download missing"}
+    assert "policy rule license" in str(steps["bad@disk"].blocked)
+    assert "policy rule size" in str(steps["bad@disk"].blocked)
+
+
+def test_a_copy_stays_in_its_old_place_while_a_rule_keeps_it_from_the_new_one() -> None:
+    was, now = want("m", {"p": "1"}, at="a"), want("m", {"p": "1"}, at="b")
+    places = [have("a", files={"p": "1"}), have("b", device=2)]
+    steps = plan([now], places, [recorded(was)], limits=Limits(1.0, 0, (rule("license", allow=("mit",)),)))
+    assert told(steps) == {"m@b": "normalize move!", "m@a": "remove superseded!"}
+
+
+# -- severity ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("severity", ["warning", "info"])
+def test_only_an_error_blocks(severity: str) -> None:
+    assert not blocked(rule("license", allow=("mit",), severity=severity))
+
+
+def test_findings_tell_every_severity_also_of_steps_that_are_blocked_for_something_else() -> None:
+    place = have(free_bytes=0, total_bytes=10)
+    rules = (
+        rule("license", allow=("mit",)),
+        rule("size", max=1, severity="warning"),
+        rule("free_space", min=1, severity="info"),
+    )
+    steps = tuple(plan([want("m", "abc")], [place], limits=Limits(1.0, 0, rules)).values())
+    assert [(f.rule, f.severity) for f in findings(steps, {"disk": place}, rules)] == [
+        ("license", "error"), ("size", "warning"),
+    ]  # fmt: skip
+    roomy = have(free_bytes=3, total_bytes=10)
+    free = tuple(plan([want("m", "abc")], [roomy], limits=Limits(1.0, 0, rules[1:])).values())
+    assert [(f.rule, f.severity) for f in findings(free, {"disk": roomy}, rules[1:])] == [
+        ("size", "warning"), ("free_space", "info"),
+    ]  # fmt: skip
+
+
+def test_without_rules_there_are_no_findings() -> None:
+    steps = tuple(judged().values())
+    assert findings(steps, {"disk": have()}, ()) == ()
+
+
+# -- in the manifest --------------------------------------------------------------------------------------------------
+
+RULES = """\
+variants: {}
+policy:
+  rules:
+    - { rule: license, allow: [apache-2.0, mit], severity: warning }
+    - { rule: free_space, min: 10% }
+    - { rule: free_space, min: 20GiB, only: ["*@here"] }
+    - { rule: size, max: 50GiB, exempt: [big-one] }
+    - { rule: code }
+"""
+
+
+def test_rules_are_read_with_their_place(world: Path) -> None:
+    found = rules_of(loaded(world, HEAD + RULES))
+    assert [each.kind for each in found] == ["license", "free_space", "free_space", "size", "code"]
+    assert found[0] == Rule("license", "warning", ("apache-2.0", "mit"), where=found[0].where)
+    assert found[0].where.endswith(f"m.yaml:{HEAD.count(chr(10)) + 4}:7")
+    assert [found[1].min, found[2].min, found[3].max] == [0.1, 20 * 2**30, 50 * 2**30]
+    assert (found[2].only, found[3].exempt) == (("*@here",), ("big-one",))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{ rule: licence, allow: [mit] }", "did you mean `license`?"),
+        ("{ rule: license }", "without `allow` or `deny` says nothing"),
+        ("{ rule: license, allow: [] }", "expected 1 to 256 globs, found 0"),
+        ("{ rule: license, allow: [mit], max: 3GiB }", "`max` does not go with a `license` rule"),
+        ("{ rule: size }", "a `size` rule says `max`"),
+        ("{ rule: free_space, min: 1.5 }", "expected a share such as `10%` or a size such as `20GiB`"),
+        ("{ rule: free_space, min: 110% }", "expected a share such as"),
+        ("{ rule: gated, allow: [x] }", "it has neither lists nor limits"),
+        ("{ rule: pickle, severity: warn }", "did you mean `warning`?"),
+        ("{ rule: pickle, onyl: [x] }", "did you mean `only`?"),
+        ("{ allow: [x] }", "`rule` is missing"),
+        ("nonsense", "expected a map"),
+    ],
+)
+def test_a_rule_that_says_something_else_is_told_where_it_stands(
+    monkeypatch: pytest.MonkeyPatch, world: Path, text: str, expected: str
+) -> None:
+    [found] = mistakes(monkeypatch, world, f"{HEAD}variants: {{}}\npolicy:\n  rules:\n    - {text}\n")
+    assert expected in found
+    assert found.startswith(f"m.yaml:{HEAD.count(chr(10)) + 4}:")
+
+
+def test_the_schema_says_the_same() -> None:
+    import jsonschema
+
+    from reconciler.manifest import json_schema
+
+    def valid(**said: Any) -> bool:
+        value = {"version": 1, "policy": {"rules": [said]}}
+        return jsonschema.Draft202012Validator(json_schema()).is_valid(value)
+
+    assert valid(rule="license", allow=["mit"])
+    assert valid(rule="free_space", min="10%")
+    assert valid(rule="gated")
+    assert not valid(rule="license")
+    assert not valid(rule="license", allow=[])
+    assert not valid(rule="license", allow=["mit"], max=3)
+    assert not valid(rule="size")
+    assert not valid(rule="gated", allow=["x"])
+    assert not valid(allow=["x"])
