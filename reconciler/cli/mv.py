@@ -1,0 +1,39 @@
+"""`reconciler mv`: give a variant another name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli import session
+from reconciler.errors import InputError
+
+
+def command(
+    words: Annotated[list[str], typer.Argument(metavar="[MANIFEST] OLD NEW", help="The manifest, then both names.")],
+    json: session.Json = False,
+) -> int:
+    """Rename a variant in the manifest and its lock.
+
+    Its roles follow; comments and order stay, and nothing on disk is touched. The next plan recognises what was placed
+    under the old name: `normalize`, reason `rename`.
+
+    \b
+    Examples:
+      reconciler mv llama chat-llama
+      reconciler mv workstation.yaml qwen2.5-vl-7b caption-vllm-awq
+    """
+    from reconciler.inert import inert
+    from reconciler.manifest import load
+    from reconciler.renaming import rename, write
+
+    if not 2 <= len(words) <= 3:
+        raise InputError("expected two names", hint="`reconciler mv [MANIFEST] OLD NEW`")
+    old, new = words[-2:]
+    written = [str(path) for path in write(rename(load(words[0] if len(words) == 3 else None), old, new))]
+    if json:
+        session.say_json({"from": old, "to": new, "written": written})
+    else:
+        session.say([f"~ {inert(old)} -> {inert(new)}", f"Wrote {' and '.join(map(inert, written))}."])
+    return 0
