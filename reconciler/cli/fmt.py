@@ -34,7 +34,7 @@ def command(
       reconciler fmt workstation.yaml laptop.yaml
 
     \b
-    Exit codes: 0 done, or nothing to do; 1 a file that is no YAML; 2 a file would change (--check).
+    Exit codes: 0 done; 1 no YAML; 2 a file would change (--check).
     """
     from reconciler import editing
     from reconciler.inert import inert
