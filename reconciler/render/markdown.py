@@ -14,7 +14,7 @@ from typing import NamedTuple
 from reconciler.inert import human_bytes, inert_markdown
 from reconciler.plan import Action, Plan, Step
 from reconciler.planjson import plan_id
-from reconciler.render import lines, text
+from reconciler.render import lines, review, text
 from reconciler.render.lines import counted, name, shorten
 
 _ROW = 400
@@ -38,7 +38,9 @@ class _Section(NamedTuple):
 def plan_markdown(plan: Plan, *, limit: int = 60_000) -> str:
     """Return a plan as Markdown of at most `limit` characters, ready to be posted and updated in place."""
     head, foot = _head(plan), _foot(plan)
-    room = limit - len(head) - len(foot)
+    head += _disks(plan, (limit - len(head) - len(foot)) // 4)
+    notes = _notes(plan, (limit - len(head) - len(foot)) // 4)
+    room = limit - len(head) - len(notes) - len(foot)
     destructive, blocked, *others = _sections(plan)
     reserve = _CUT * sum(1 for section in others if section.steps)
     # Where not even these two fit, what is blocked has a quarter, so that neither hides the other.
@@ -51,7 +53,7 @@ def plan_markdown(plan: Plan, *, limit: int = 60_000) -> str:
         part = _section(section, room - reserve)
         room -= len(part)
         parts.append(part)
-    return head + "".join(parts) + _notes(plan, room) + foot
+    return head + "".join(parts) + notes + foot
 
 
 def marker(plan: Plan) -> str:
@@ -82,6 +84,26 @@ def _head(plan: Plan) -> str:
     if count.blocked:
         heading += f", {count.blocked} blocked"
     return f"{marker(plan)}\n{heading}\n\n{moved if counts else text.summary_line(plan)}\n"
+
+
+def _disks(plan: Plan, room: int) -> str:
+    """Return what becomes of the disks, a row for each location, as far as there is room."""
+    found = review.disks(plan)
+    table = "\n| location | new | to trash | free before | free after |\n|---|---:|---:|---:|---:|\n"
+    for position, disk in enumerate(found):
+        free = "not told" if disk.free is None else human_bytes(disk.free)
+        left = "not told" if disk.left is None else human_bytes(disk.left)
+        if disk.left is not None and disk.left < 0:
+            left = f"**{human_bytes(-disk.left)} too little**"
+        row = f"| {_named(disk.location)} | {human_bytes(disk.new)} | {human_bytes(disk.trash)} | {free} | {left} |\n"
+        if len(table) + len(row) + 60 > room:
+            return f"{table}\n{counted(len(found) - position, 'location')} not shown\n" if position else ""
+        table += row
+    return table if found else ""
+
+
+def _named(text: str) -> str:
+    return inert_markdown(shorten(text, 100))
 
 
 def _foot(plan: Plan) -> str:
@@ -148,8 +170,10 @@ def _row(step: Step) -> str:
     rows = [shorten("  ".join(word for word in words if word), _ROW)]
     if step.blocked is not None:
         rows.append(shorten(f"    blocked: {name(step.blocked)}", _ROW))
+    told = list(review.facts(step))
+    rows += [shorten(f"    {word}: {what}", _ROW) for word, what in told]
     if step.action is not Action.KEEP:
-        changed = list(lines.changes(step))
+        changed = [change for change in lines.changes(step) if change.name not in dict(told)]
         rows += [shorten(f"    {each.name}: {each.old} -> {each.new}", _ROW) for each in changed[:_ATTRIBUTES]]
         if len(changed) > _ATTRIBUTES:
             rows.append(f"    and {counted(len(changed) - _ATTRIBUTES, 'more attribute')}")
@@ -158,12 +182,7 @@ def _row(step: Step) -> str:
 
 def _notes(plan: Plan, room: int) -> str:
     """Return what stands beside the steps, as a list, as far as there is room."""
-    items = [
-        f"{inert_markdown(shorten(', '.join(locations), 200))}: {human_bytes(free)} free, "
-        f"{human_bytes(needed)} needed, "
-        + (f"{human_bytes(free - needed)} left" if free >= needed else f"**{human_bytes(needed - free)} too little**")
-        for locations, free, needed in text.file_systems(plan)
-    ]
+    items = [_handover(each) for each in review.handovers(plan)]
     items += [
         f"{inert_markdown(shorten(location, 100))} is unreadable: {inert_markdown(shorten(place.why, 300))}"
         for location, place in plan.locations.items()
@@ -181,6 +200,10 @@ def _notes(plan: Plan, room: int) -> str:
         files = counted(plan.unmanaged_files, "file")
         items.append(f"{files} ({human_bytes(plan.unmanaged_bytes)}) not managed; never touched")
     items += [f"Warning: {inert_markdown(shorten(warning, 300))}" for warning in plan.warnings]
+    items += [
+        f"Policy, {each.severity}: {inert_markdown(shorten(f'{each.address}: {each.text}', 300))}"
+        for each in review.remarks(plan)
+    ]
     if room < 100:
         return ""
     shown, left = "", room - 80
@@ -191,3 +214,15 @@ def _notes(plan: Plan, room: int) -> str:
             break
         shown += f"- {item}\n"
     return f"\n{shown}" if shown else ""
+
+
+def _handover(found: review.Handover) -> str:
+    if found.changes_hands:
+        old, new = (_named(each[0]) if each else "nobody" for each in (found.before, found.after))
+        return f"Role {_named(found.role)} changes hands: from {old} to {new}"
+    return f"Role {_named(found.role)}: in another order, {_listed(found.after)}; before {_listed(found.before)}"
+
+
+def _listed(variants: Sequence[str]) -> str:
+    shown = ", ".join(map(_named, variants[:5]))
+    return f"{shown} and {len(variants) - 5} more" if len(variants) > 5 else shown or "nobody"

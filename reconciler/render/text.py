@@ -13,6 +13,7 @@ from reconciler.inert import human_bytes
 from reconciler.plan import Action, FileRow, Place, Plan, Step
 from reconciler.render import lines
 from reconciler.render.lines import cells, counted, name, pad, paint, shorten
+from reconciler.render.review import remarks
 
 _ACTION_WIDTH = len("normalize")
 _SIZE_WIDTH = len("1023.9 GiB")
@@ -237,6 +238,8 @@ def _notes(plan: Plan, look: _Look) -> Iterator[str]:
         yield look.paint(f"{files} ({human_bytes(plan.unmanaged_bytes)}) not managed; never touched.", "2")
     for warning in plan.warnings:
         yield from _wrapped(f"Warning: {name(warning)}", 0, "33", look)
+    for each in remarks(plan):
+        yield from _wrapped(f"Policy, {each.severity}: {name(str(each.address))}: {name(each.text)}", 0, "2", look)
 
 
 def lock_line(plan: Plan) -> str:
@@ -271,13 +274,8 @@ def file_systems(plan: Plan) -> list[tuple[list[str], int, int]]:
         place_of = plan.locations.get(step.address.location)
         if place_of is not None and not place_of.by_api:
             system = place_of.device or step.address.location
-            needs[system] = needs.get(system, 0) + _needed(step)
+            needs[system] = needs.get(system, 0) + step.needs
     return [(names[system], free[system], needed) for system, needed in needs.items() if needed]
-
-
-def _needed(step: Step) -> int:
-    """Return the new bytes that a step takes on its file system; links and moves take none."""
-    return step.bytes.download + sum(row.size for row in step.files if row.method == "copy")
 
 
 def _wrapped(text: str, indent: int, code: str, look: _Look) -> Iterator[str]:
