@@ -133,7 +133,14 @@ def test_every_exit_code_is_documented() -> None:
 
 def test_every_key_of_the_manifest_has_a_row() -> None:
     text, schema = page("manifest"), json_schema()
-    sections = {"Location": "locations", "Route": "routes", "Variant": "variants", "Policy": "policy", "Parameters": "parameters"}
+    sections = {
+        "Location": "locations",
+        "Route": "routes",
+        "Variant": "variants",
+        "Policy": "policy",
+        "Parameters": "parameters",
+        "Rule": "policy.rules",
+    }
     missing = [key for key in schema["properties"] if f"| `{key}` |" not in section(text, "Top level")]
     for title, part in schema["$defs"].items():
         said = section(text, sections.get(title, "`lock`: pins by hand"))
