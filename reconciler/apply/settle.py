@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable
 
 from reconciler.apply.deed import LARGEST_NOTE, Deed, Exit, Extra, Move, stat_of
+from reconciler.apply.owners import give
 from reconciler.apply.sites import Site
 from reconciler.digests import Digests
 from reconciler.disk import Root, TwoStepError, errno_of, install, rename, set_aside
@@ -36,6 +37,7 @@ def settle(site: Site, deed: Deed, digests: Digests) -> None:
     for move in open_moves:
         _place(site, move)
     _make_extras(site, deed)
+    give(site.root, site.owner, [*(move.path for move in deed.moves), *(note.path for note in deed.notes)])
     for leaving in deed.exits:
         _throw(site, leaving, deed, digests)
     _bring_to_disk(site, deed)

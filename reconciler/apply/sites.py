@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.apply.owners import Owner, owner_of
 from reconciler.disk import Root, link_or_copy, rename, sync_fd, telling, write_all
 from reconciler.errors import DiskError
 from reconciler.house import INFO, prepare
@@ -36,6 +37,8 @@ class Site:
     trash: Root
     id: str
     generation: int
+    owner: Owner | None = None
+    """To whom new files are given, where they are not ours to keep."""
 
     @property
     def stage_path(self) -> Path:
@@ -125,7 +128,8 @@ class Sites:
                 stage = opening.enter_context(Root.open(house / "stage"))
                 trash = opening.enter_context(Root.open(house / "trash"))
                 self._stack.push(opening.pop_all())
-            self._open[name] = Site(name, root, stage, trash, identity, self._generation)
+            owner = owner_of(place.root, place.store)
+            self._open[name] = Site(name, root, stage, trash, identity, self._generation, owner)
         return self._open[name]
 
     def trash_name(self) -> str:
