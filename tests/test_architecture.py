@@ -28,7 +28,7 @@ WORLDLY = {
 """Rooms of ours that do."""
 
 PURE = (
-    "air", "content", "links", *(f"catalog.{path.stem}" for path in sorted((HOUSE / "catalog").glob("[a-z]*.py"))),
+    "air", "approving", "content", "links", *(f"catalog.{path.stem}" for path in sorted((HOUSE / "catalog").glob("[a-z]*.py"))),
     "catalog",
     *(f"workflows.{path.stem}" for path in sorted((HOUSE / "workflows").glob("[a-z]*.py"))),
     "decide", "desired", "diff", "facts", "globs", "inert", "leaving", "naming", "plan", "planjson",

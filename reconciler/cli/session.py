@@ -92,39 +92,25 @@ def colour(chosen: Settings, stream: Any = None) -> bool:
 
 def upstream(loaded: Loaded | None, *, offline: bool, warn: Callable[[str], None] | None = None) -> World:
     """Return what sources may use: addresses, tokens, and the hosts that the manifest trusts."""
-    from dataclasses import replace
+    from reconciler import equipment
 
-    from reconciler.inert import inert
-    from reconciler.located import SMALL
-    from reconciler.resolve import trusting
-    from reconciler.sources import World
-
-    chosen = settings(loaded=loaded)
-    world = World.from_environment(
-        os.environ,
-        warn=warn or (lambda text: tell(f"warning: {inert(text)}")),
-        civitai_file=chosen.civitai_token_file,
-    )
-    world = replace(
-        world,
-        endpoint=chosen.endpoint,
-        civitai=chosen.civitai_endpoint,
-        offline=offline or world.offline,
-        small=SMALL,
-    )
-    return trusting(loaded, world) if loaded else world
+    return equipment.upstream(settings(loaded=loaded), loaded, offline=offline, warn=warn or caution)
 
 
 @contextmanager
 def means(loaded: Loaded, *, offline: bool = False) -> Iterator[Means]:
     """Give what a survey needs; reading many files is told on standard error."""
-    from reconciler.digests import Digests
-    from reconciler.survey import Means
+    from reconciler import equipment
 
-    with Digests(digest_cache()) as digests:
-        yield Means(upstream(loaded, offline=offline), digests, reading())
-        for warning in digests.warnings:
-            tell(f"warning: {warning}")
+    with equipment.means(settings(loaded=loaded), loaded, offline=offline, warn=caution, watch=reading()) as given:
+        yield given
+
+
+def caution(text: str) -> None:
+    """Print a warning on standard error."""
+    from reconciler.inert import inert
+
+    tell(f"warning: {inert(text)}")
 
 
 def digest_cache() -> Path | None:
@@ -151,20 +137,9 @@ def reading() -> Watch:
 
 def open_registry(loaded: Loaded) -> Registry:
     """Load the registry for reading, with what an interrupted apply has still to record laid over it, and say so."""
-    from reconciler import journal
-    from reconciler.locking import holder_of, is_held
-    from reconciler.registry import load
+    from reconciler import holding
 
-    registry = load(loaded.registry)
-    lock = registry.path / "lock"
-    if is_held(lock):
-        tell(f"warning: an apply is running (process {holder_of(lock).get('pid', '?')}); this is what it has recorded")
-    elif journal.unfinished(registry.path / "journal"):
-        from reconciler.apply.recover import foreseen
-
-        tell("warning: an apply was interrupted; the next one finishes it first, and is taken for finished here")
-        return foreseen(registry)
-    return registry
+    return holding.open_registry(loaded, caution)
 
 
 def show_plan(plan: Plan, chosen: Settings, *, verbose: bool = False) -> None:
@@ -184,6 +159,6 @@ def show_errors(error: ReconcilerError, chosen: Settings) -> None:
 
 __all__ = [
     "AllowRemove", "Digests", "Exclude", "Json", "Locked", "Manifest", "Offline", "Target", "Verbose", "Yes",
-    "colour", "digest_cache", "means", "open_registry", "reading", "say", "say_json", "selection", "settings",
-    "show_errors", "show_plan", "tell", "upstream", "width",
+    "caution", "colour", "digest_cache", "means", "open_registry", "reading", "say", "say_json", "selection",
+    "settings", "show_errors", "show_plan", "tell", "upstream", "width",
 ]  # fmt: skip
