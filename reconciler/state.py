@@ -157,6 +157,8 @@ class Wish:
     """The most that a preview may show; '' where nobody says."""
     folders: Mapping[str, str] = field(default_factory=dict)
     """Kind -> folder below the root, where the location has other folders than its store's usual ones."""
+    root: str = ""
+    """Absolute root of the location: what comes from below it (`file:`) is in its place already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ def wish_of(name: str, loaded: Loaded, location: str) -> Wish:
         companions=_companions(place, variant),
         rating=place.rating if found else "",
         folders=found.placed if found else {},
+        root=place.root or "",
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.state import Artifact, Digest, Identity, Layout, Pin
+from reconciler.state import Artifact, Digest, Identity, Layout, Pin, Wish
 from reconciler.stores import STORES, store_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -249,3 +249,42 @@ def test_the_hf_cache_knows_what_huggingface_hub_wrote_without_links() -> None:
     assert identify(f"models--o--r/snapshots/{COMMIT}/x/a.gguf") == Identity("o/r", "", "x/a.gguf")
     assert identify(f"models--o--r/blobs/{1:064x}") == Identity("o/r", "", "")
     assert identify(f"models--o--r/blobs/{1:064x}.incomplete") is None
+
+
+@pytest.mark.parametrize(
+    ("store", "source", "paths", "home"),
+    [
+        ("huggingface", "file:/w/me/mine", ("a.safetensors", "sub/b.json"), "me/mine"),
+        ("huggingface", "file:/w/deep/er/still", ("a.safetensors",), "deep/er/still"),
+        ("huggingface", "file:/w/loose.gguf", ("loose.gguf",), "loose.gguf"),
+        ("lmstudio", "file:/w/me/mine/x.gguf", ("x.gguf",), "me/mine"),
+        ("flat", "file:/w/loose.gguf", ("loose.gguf",), "loose.gguf"),
+    ],
+)
+def test_what_comes_from_below_its_own_root_is_in_its_place_already(
+    store: str, source: str, paths: tuple[str, ...], home: str
+) -> None:
+    wanted = pin(source, *paths, revision=None)
+
+    layout = store_of(store).layout(wanted, Wish(root="/w"))
+
+    assert layout.home == home
+    for placement in layout.files:
+        path = source.removeprefix("file:")
+        there = path if path.endswith(f"/{placement.artifact.path}") else f"{path}/{placement.artifact.path}"
+        assert f"/w/{placement.path}" == there
+
+
+@pytest.mark.parametrize("root", ["/w/me/min", "/else", ""])
+def test_what_comes_from_elsewhere_has_a_shelf_of_local_things(root: str) -> None:
+    wanted = pin("file:/w/me/mine", "a.safetensors", revision=None)
+
+    assert store_of("huggingface").layout(wanted, Wish(root=root)).home == "local/mine"
+
+
+def test_lm_studio_keeps_in_place_only_what_it_would_list() -> None:
+    deep = pin("file:/w/a/b/c", "x.gguf", revision=None)
+    shallow = pin("file:/w/x.gguf", "x.gguf", revision=None)
+
+    assert store_of("lmstudio").layout(deep, Wish(root="/w")).home == "local/c"
+    assert store_of("lmstudio").layout(shallow, Wish(root="/w")).home == "local/x"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,7 @@ def _layout(said: Mapping[str, Any], place: Said, pin: Pin) -> Layout | None:
     wish = Wish(
         served_as=said.get("served_as"), license=said.get("license"), kind=said.get("kind"),
         subfolder=said.get("subfolder") or "", names=place.get("names") or "",
+        root=os.path.expanduser(place.get("root") or ""),  # noqa: PTH111  as text, as the source says it
     )  # fmt: skip
     try:
         return store_of(place["store"]).layout(pin, wish)

@@ -11,7 +11,7 @@ from collections import Counter
 
 from reconciler.paths import collision_key
 from reconciler.state import Identity, Layout, Pin, Placement, Wish
-from reconciler.stores.shelf import house, parts_of, placed, shelf, skip
+from reconciler.stores.shelf import at_home, house, parts_of, placed, shelf, skip
 
 __all__ = ["house", "identify", "layout", "skip"]
 
@@ -19,8 +19,12 @@ __all__ = ["house", "identify", "layout", "skip"]
 def layout(pin: Pin, wish: Wish = Wish()) -> Layout:  # noqa: B008  a frozen value
     """Return every file by its base name below the shelf of its source; one whose base name is shared keeps its path.
 
-    Base names are compared as Windows compares them, where LM Studio mostly runs.
+    Base names are compared as Windows compares them, where LM Studio mostly runs. A `file:` source that lies below the
+    root, and where LM Studio looks, stays where it is.
     """
+    here = at_home(pin, wish.root)
+    if here is not None and here.count("/") == 1:
+        return Layout(here, tuple(Placement(placed(f"{here}/{file.path}"), file) for file in pin.files))
     home = shelf(pin)
     names = _names([placed(file.path) for file in pin.files])
     return Layout(

@@ -41,6 +41,24 @@ def shelf(pin: Pin) -> str:
     return placed(name)
 
 
+def at_home(pin: Pin, root: str) -> str | None:
+    """Return the directory, relative to `root`, of a `file:` source that lies below it; None for any other source.
+
+    It is in its place already: what has no other known origin is declared so where it lies, and nothing is copied onto
+    itself. `''` is the root itself.
+    """
+    if not root or not pin.source.startswith("file:"):
+        return None
+    path = parse(pin.source).path.rstrip("/")
+    above = root.rstrip("/")
+    if path != above and not path.startswith(f"{above}/"):
+        return None
+    inside = path[len(above) + 1 :]
+    name = inside.rpartition("/")[2]
+    alone = [artifact.path for artifact in pin.files if not artifact.support] == [name]
+    return inside.rpartition("/")[0] if alone else inside
+
+
 def refuse_layers(pin: Pin) -> None:
     """Raise ValueError for a model of an Ollama registry: it is layers, and no files that anybody could name."""
     if pin.source.startswith("ollama:"):
