@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from reconciler import generations, planfile
@@ -45,6 +45,17 @@ def plan_back(loaded: Loaded, registry: Registry, means: Means, to: int | None =
     back = undone((record for record in records(registry) if record.manifest == loaded.identity), steps_back)
     contents = look(loaded, registry, back)
     return plan_records(back, contents, registry, means, loaded, spared=_spared(contents, adopted)), first
+
+
+def plan_undo(
+    loaded: Loaded, registry: Registry, means: Means, to: int | None, tell: Callable[[str], None]
+) -> tuple[Plan, int]:
+    """As `plan_back`; without `to`, generations that changed nothing are passed over, which `tell` hears."""
+    plan, first = plan_back(loaded, registry, means, to)
+    while to is None and plan.is_empty and (earlier := generation_before(loaded, registry, first)):
+        tell(f"generation {first} changed nothing that is not as it was")
+        plan, first = plan_back(loaded, registry, means, earlier)
+    return plan, first
 
 
 def _adopted(generation: generations.Generation) -> set[tuple[str, str, Digest]]:

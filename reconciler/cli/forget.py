@@ -27,9 +27,8 @@ def command(
       reconciler forget llama-3.2-3b-instruct-lmstudio-gguf-q4_k_m
       reconciler forget workstation.yaml old-model@lmstudio --yes
     """
-    from reconciler.inert import suggest
+    from reconciler.forgetting import forget, recorded
     from reconciler.manifest import load
-    from reconciler.registry import records, save, with_records
     from reconciler.render.lines import counted
     from reconciler.render.lines import name as shown
 
@@ -40,15 +39,10 @@ def command(
     name = words[-1]
     loaded = load(words[0] if len(words) == 2 else None)
     with session.means(loaded, offline=True) as means, hold(loaded, means, "forget") as held:
-        ours = [record for record in records(held.registry) if record.manifest == loaded.identity]
-        found = [record for record in ours if name in (record.address.variant, str(record.address))]
-        if not found:
-            near = suggest(name, [record.address.variant for record in ours])
-            hint = f"did you mean {near}?" if near else "`reconciler list` shows what is managed"
-            raise InputError(f"no managed variant {name!r}", where=str(loaded.registry), hint=hint)
+        found = recorded(loaded, held.registry, name)
         if not yes:
             ask(f"Forget {', '.join(str(record.address) for record in found)}? The files stay.")
-        save(with_records(held.registry, (), [(record.manifest, record.address) for record in found]))
+        forget(held.registry, found)
     files = sum(len(record.files) for record in found)
     if json:
         session.say_json({"forgotten": [str(record.address) for record in found], "files_left": files})

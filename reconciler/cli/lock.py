@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +13,9 @@ from reconciler.errors import InputError, SourceError
 
 if TYPE_CHECKING:
     from reconciler.manifest import Loaded
-    from reconciler.resolve import Moved, Resolution
+    from reconciler.pinning import Locked
+    from reconciler.resolve import Moved
     from reconciler.sources import World
-    from reconciler.state import Pin
 
 
 def command(
@@ -49,19 +49,12 @@ def command(
     world = session.upstream(loaded, offline=offline)
     if check:
         return _check(loaded, lock, world, json)
-    from reconciler import resolve
+    from reconciler.pinning import pin
 
-    if upgrade:
-        resolution = resolve.upgrade(loaded, lock, world, wanted)
-    else:
-        resolution = resolve.complete(loaded, lock, world, relist=True)
-    old = dict(lock.pins) if lock else {}
-    gone = sorted(old.keys() - loaded.manifest.variants.keys())
-    undecided = {name: old[name] for name in resolution.problems if name in old}
-    lockfile.write(path, lockfile.Lock(pins={**undecided, **resolution.pins}))
-    _tell(path, old, resolution, gone, json)
-    if resolution.problems:
-        raise SourceError(resolution.problems.values())
+    locked = pin(loaded, world, upgrade=upgrade, names=wanted)
+    _tell(locked, json)
+    if locked.problems:
+        raise SourceError(locked.problems)
     return 0
 
 
@@ -108,29 +101,26 @@ def _moved(entry: Moved) -> Mapping[str, Any]:
     }  # fmt: skip
 
 
-def _tell(path: Path, old: Mapping[str, Pin], resolution: Resolution, gone: Sequence[str], json: bool) -> None:
-    changed = sorted(resolution.resolved)
+def _tell(locked: Locked, json: bool) -> None:
     if json:
         session.say_json({
-            "lock": str(path), "changed": changed, "dropped": list(gone), "entries": len(resolution.pins),
-            "problems": [problem._asdict() for problem in resolution.problems.values()],
+            "lock": str(locked.path), "changed": list(locked.changed), "dropped": list(locked.dropped),
+            "entries": len(locked.pins), "problems": [problem._asdict() for problem in locked.problems],
         })  # fmt: skip
         return
-    session.say(_lines(old, resolution, changed, gone))
-    done = f"{len(changed)} changed" if changed or gone else "nothing changed"
-    session.say([f"{path}: {len(resolution.pins)} {'entry' if len(resolution.pins) == 1 else 'entries'}, {done}."])
+    session.say(_lines(locked))
+    done = f"{len(locked.changed)} changed" if locked.changed or locked.dropped else "nothing changed"
+    session.say([f"{locked.path}: {len(locked.pins)} {'entry' if len(locked.pins) == 1 else 'entries'}, {done}."])
 
 
-def _lines(
-    old: Mapping[str, Pin], resolution: Resolution, changed: Iterable[str], gone: Iterable[str]
-) -> Iterable[str]:
+def _lines(locked: Locked) -> Iterable[str]:
     from reconciler.inert import human_bytes, short_revision
     from reconciler.render.lines import name
 
-    for variant in changed:
-        pin = resolution.resolved[variant]
+    for variant in locked.changed:
+        pin, old = locked.pins[variant], locked.before.get(variant)
         size = human_bytes(sum(file.size for file in pin.files))
-        before = f"{short_revision(old[variant].revision)} -> " if variant in old else ""
-        yield f"{'~' if variant in old else '+'} {name(variant)}  {before}{short_revision(pin.revision)}  {size}"
-    for variant in gone:
+        before = f"{short_revision(old.revision)} -> " if old else ""
+        yield f"{'~' if old else '+'} {name(variant)}  {before}{short_revision(pin.revision)}  {size}"
+    for variant in locked.dropped:
         yield f"- {name(variant)}  not declared any more"

@@ -32,7 +32,7 @@ def command(
       reconciler undo --list
       reconciler undo workstation.yaml --to 3
     """
-    from reconciler.back import generation_before, plan_back
+    from reconciler.back import plan_undo
     from reconciler.manifest import load
 
     loaded = load(manifest)
@@ -41,10 +41,7 @@ def command(
         return _list(loaded.registry, loaded.identity, json)
     terminated_is_interrupted()
     with session.means(loaded) as means, hold(loaded, means, "undo") as held:
-        plan, first = plan_back(loaded, held.registry, means, to)
-        while to is None and plan.is_empty and (earlier := generation_before(loaded, held.registry, first)):
-            session.tell(f"generation {first} changed nothing that is not as it was")
-            plan, first = plan_back(loaded, held.registry, means, earlier)
+        plan, first = plan_undo(loaded, held.registry, means, to, session.tell)
         if not json:
             session.say([f"The way back to before generation {first}:", ""])
         announce(plan, chosen, json=json, verbose=verbose)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reconciler.cli import session
 from reconciler.cli.applying import act, hold, terminated_is_interrupted
-from reconciler.state import Address
 
 if TYPE_CHECKING:
-    from reconciler.content import Contents
     from reconciler.manifest import Loaded
     from reconciler.registry import Registry
     from reconciler.settings import Settings
-    from reconciler.state import Record
     from reconciler.survey import Means
     from reconciler.verify import Verification
 
@@ -47,54 +42,31 @@ def command(
     """
     from reconciler.manifest import load
     from reconciler.survey import look
+    from reconciler.verifying import check
 
     loaded = load(manifest)
     chosen = session.settings(loaded=loaded)
     with session.means(loaded) as means:
         if not repair:
             registry = session.open_registry(loaded)
-            result = _verify(look(loaded, registry), means, variant, full=full)
+            result = check(look(loaded, registry), means, variant or (), full=full)
             _show(result, chosen, json, verbose)
             return result.exit_code
         terminated_is_interrupted()
         with hold(loaded, means, "verify") as held:
-            result = _verify(look(loaded, held.registry), means, variant, full=full)
+            result = check(look(loaded, held.registry), means, variant or (), full=full)
             _show(result, chosen, json, verbose, repair=True)
             return _repair(result, loaded, held.registry, held, means, chosen, json) if result.bad else 0
-
-
-def _verify(contents: Contents, means: Means, patterns: Sequence[str] | None, *, full: bool) -> Verification:
-    from reconciler.verify import verify
-
-    return verify(_chosen(contents, patterns), contents.locations, means.digests, full=full, watch=means.watch)
-
-
-def _chosen(contents: Contents, patterns: Sequence[str] | None) -> list[Record]:
-    """Return our records under the addresses that they have now. Raise InputError for a pattern that names none."""
-    from reconciler.errors import InputError, Problem
-    from reconciler.safety import selects
-
-    records = [
-        replace(held.record, address=Address(held.record.address.variant, held.location)) for held in contents.ours
-    ]
-    wrong = [p for p in patterns or () if not any(selects([p], record.address) for record in records)]
-    if wrong:
-        hint = "`reconciler list` shows what is managed"
-        raise InputError([Problem(f"--variant {pattern}", "names no managed variant", hint) for pattern in wrong])
-    return [record for record in records if not patterns or selects(patterns, record.address)]
 
 
 def _repair(
     result: Verification, loaded: Loaded, registry: Registry, held: Any, means: Means, chosen: Settings, json: bool
 ) -> int:
     """Bring back what is bad, exactly as recorded, and verify again."""
-    from reconciler.back import plan_records
     from reconciler.survey import look
+    from reconciler.verifying import check, plan_repair
 
-    contents = look(loaded, registry)
-    bad = {finding.address for finding in result.bad}
-    records = [h.record for h in contents.ours if Address(h.record.address.variant, h.location) in bad]
-    plan = plan_records(records, contents, registry, means, loaded, only=True)
+    plan = plan_repair(result, loaded, registry, means)
     if not json:
         session.say([""])
         session.show_plan(plan, chosen)
@@ -103,7 +75,8 @@ def _repair(
     act(plan, loaded, held, means, chosen, json=json)
     from reconciler.registry import load
 
-    again = _verify(look(loaded, load(registry.path)), means, [str(address) for address in bad], full=False)
+    bad = sorted({str(finding.address) for finding in result.bad})
+    again = check(look(loaded, load(registry.path)), means, bad, full=False)
     if json:
         _show(again, chosen, json, verbose=False, repair=True)
     return again.exit_code

@@ -85,13 +85,18 @@ def open_display(
         case "lines":
             display = _Lines(stream)
         case "json":
-            display = _Json(stream, clock)
+            display = _Events(_writing(stream), clock)
         case "quiet":
             display = _Quiet()
     try:
         yield display
     finally:
         display.close()
+
+
+def events(hear: Callable[[str, Mapping[str, Any]], None], clock: Callable[[], float] = time.monotonic) -> Display:
+    """Return a display that calls `hear` with the type and the fields of every line that `--json` would print."""
+    return _Events(hear, clock)
 
 
 def event(kind: str, fields: Mapping[str, Any]) -> str:
@@ -140,11 +145,11 @@ def _pace(received: int, missing: int, seconds: float) -> dict[str, Any]:
     return {"speed": round(speed) if speed else None, "seconds_left": left}
 
 
-class _Json:
-    """Say everything as JSON, one object a line."""
+class _Events:
+    """Say everything as events, one call each: its type, and its fields as plain JSON values."""
 
-    def __init__(self, stream: IO[str], clock: Callable[[], float]) -> None:
-        self._stream = stream
+    def __init__(self, hear: Callable[[str, Mapping[str, Any]], None], clock: Callable[[], float]) -> None:
+        self._hear = hear
         self._clock = clock
         self._told: dict[str, tuple[str, float]] = {}
         self._begun: dict[str, float] = {}
@@ -155,11 +160,11 @@ class _Json:
 
     def plan_started(self, steps: int, size: int) -> None:
         self._size = size
-        self._write("plan", {"steps": steps, "bytes": size})
+        self._tell("plan", {"steps": steps, "bytes": size})
 
     def step_started(self, step: Step) -> None:
         fields = {"address": str(step.address), "action": step.action.value, "reason": step.reason}
-        self._write("step-started", fields)
+        self._tell("step-started", fields)
 
     def file(self, progress: FileProgress) -> None:
         with self._lock:
@@ -172,24 +177,33 @@ class _Json:
             begun = self._begun.setdefault(progress.key, now)
             fields = {key: getattr(progress, key) for key in ("done", "size", "received", "phase")}
             pace = _pace(progress.received, progress.size - progress.done, now - begun)
-            self._write("progress", {"file": progress.key, **fields, **pace})
+            self._tell("progress", {"file": progress.key, **fields, **pace})
             last = self._overall if self._overall is not None else now
             self._overall = last
             if now - last >= _EVERY or progress.phase in _ENDED:
                 self._overall = now
                 received = sum(seen.received for seen in self._seen.values())
                 pace = _pace(received, max(0, self._size - received), now - min(self._begun.values()))
-                self._write("overall", {"received": received, "size": self._size, **pace})
+                self._tell("overall", {"received": received, "size": self._size, **pace})
 
     def step_done(self, outcome: Outcome) -> None:
-        self._write("step", outcome_json(outcome))
+        self._tell("step", outcome_json(outcome))
 
     def message(self, text: str) -> None:
-        self._write("message", {"text": text})
+        self._tell("message", {"text": text})
 
     def close(self) -> None: ...
 
-    def _write(self, kind: str, fields: Mapping[str, Any]) -> None:
+    def _tell(self, kind: str, fields: Mapping[str, Any]) -> None:
         with self._lock:
-            self._stream.write(event(kind, fields) + "\n")
-            self._stream.flush()
+            self._hear(kind, fields)
+
+
+def _writing(stream: IO[str]) -> Callable[[str, Mapping[str, Any]], None]:
+    """Return what writes events to `stream`, one JSON object a line."""
+
+    def hear(kind: str, fields: Mapping[str, Any]) -> None:
+        stream.write(event(kind, fields) + "\n")
+        stream.flush()
+
+    return hear
