@@ -281,7 +281,7 @@ def test_csv_has_a_row_for_each_and_no_formula() -> None:
 def test_json_counts_the_kinds() -> None:
     value = json.loads(report.to_json(ROWS))
 
-    assert value["summary"] == {"imported": 1, "known": 1, "left-out": 1, "problem": 0}
+    assert value["summary"] == {"imported": 1, "known": 1, "left-out": 1, "problem": 0, "finding": 0}
     assert value["rows"][0] == {"kind": "imported", "what": "a", "why": "b, c", "where": "/x"}
 
 

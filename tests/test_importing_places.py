@@ -173,7 +173,7 @@ def test_a_second_import_reads_no_file_and_changes_no_byte(machine: Machine) -> 
     report = machine.take("tree", "weights")
 
     assert report["written"] == []
-    assert report["summary"] == {"imported": 0, "known": 3, "left-out": 0, "problem": 0}
+    assert report["summary"] == {"imported": 0, "known": 3, "left-out": 0, "problem": 0, "finding": 0}
     assert {path: path.read_bytes() for path in machine.here.glob("box.*")} == before
     assert {path: path.stat().st_mtime_ns for path in before} == times
     assert machine.asked() == 0

@@ -60,16 +60,18 @@ def command(
     merged = merge(target, gathered)
     written = write(merged)
     if path is not None:
-        reports.save(path, merged.rows, table)
+        reports.save(path, merged.report, table)
     if json:
         value = {
             "manifest": str(target.path),
             "lock": str(target.lock_path),
             "written": [str(each) for each in written],
         }
-        session.say_json({**value, **reports.as_value(merged.rows)})
+        session.say_json({**value, **reports.as_value(merged.report)})
     else:
-        session.say([*reports.account(merged.rows, verbose=verbose), *_ending(merged, [str(each) for each in written])])
+        session.say(
+            [*reports.account(merged.report, verbose=verbose), *_ending(merged, [str(each) for each in written])]
+        )
     return 0
 
 
@@ -105,9 +107,10 @@ def _ending(merged: Merged, written: Sequence[str]) -> Iterable[str]:
     from reconciler.inert import inert
     from reconciler.render.lines import counted
 
-    counts: Mapping[str, int] = summary(merged.rows)
+    counts: Mapping[str, int] = summary(merged.report)
     told = f"{counted(counts['imported'], 'variant')} imported, {counts['known']} known, {counts['left-out']} left out"
-    told += f", {counted(counts['problem'], 'problem')}." if counts["problem"] else "."
+    told += f", {counted(counts['problem'], 'problem')}" if counts["problem"] else ""
+    told += f", {counted(counts['finding'], 'finding')}." if counts["finding"] else "."
     yield f"{told} {'Wrote ' + ' and '.join(map(inert, written)) if written else 'Nothing changed'}."
     if written:
         yield f"Next: `reconciler plan {shlex.quote(merged.target.shown)}` shows what apply would record."

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from reconciler.digests import Digests, Watch
     from reconciler.sources import World
 
-Kind = Literal["imported", "known", "left-out", "problem"]
+Kind = Literal["imported", "known", "left-out", "problem", "finding"]
 
 Origin = tuple[Pin, Artifact]
 """Where bytes come from: a pin, and the file of it."""
@@ -50,6 +50,8 @@ class Found:
     location: tuple[str, Mapping[str, Any]] | None = None
     """A name to suggest, and the location as the manifest would say it; None leaves the place to the routes."""
     roles: tuple[str, ...] = ()
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    """Role -> how much this one is preferred for it, the highest first; without it, in the order of finding."""
     notes: tuple[str, ...] = ()
     """What people should know: told in the report."""
     where: str = ""
@@ -75,3 +77,7 @@ class Request:
     """Absolute path, links resolved -> the variant that wants its bytes there: these need no second look."""
     arranged: Mapping[str, str] = field(default_factory=dict)
     """Absolute root, links resolved -> store of the location that the manifest has there."""
+    local: bool = False
+    """Whether what has no known origin is taken all the same: its source is then the place where it lies."""
+    also: frozenset[str] = frozenset()
+    """What is taken too, though it is left out otherwise: `testing` (records of tests), `missing` (files are gone)."""

@@ -12,6 +12,7 @@ from reconciler import agreement, editing, lockfile
 from reconciler.errors import InputError, LockfileError
 from reconciler.importing import christening
 from reconciler.importing.claims import Claims, of_manifest, place_of, request_of
+from reconciler.importing.findings import declared, findings
 from reconciler.importing.found import Found, Row
 from reconciler.importing.places import Places, Said
 from reconciler.importing.target import FRESH, Target
@@ -36,6 +37,13 @@ class Merged:
     names: tuple[str, ...] = ()
     loaded: Loaded | None = None
     """The manifest as it will be, None where it does not change."""
+    findings: tuple[Row, ...] = ()
+    """What is to be told of what was found beside all that is declared."""
+
+    @property
+    def report(self) -> tuple[Row, ...]:
+        """Everything that people should read."""
+        return (*self.rows, *self.findings)
 
     @property
     def changed(self) -> bool:
@@ -61,7 +69,7 @@ def merge(target: Target, gathered: Iterable[Found | Row], *, roles_of_known: bo
     Raise ManifestError when the manifest would not load; nothing is written by then.
     """
     pins = dict(target.lock.pins)
-    roles: list[tuple[str, str]] = []
+    roles: list[tuple[str, str, int]] = []
     outcomes, places = _sorted_out(target, gathered)
     news = [outcome for _, outcome in outcomes if isinstance(outcome, _New)]
     taken = target.loaded.manifest.variants if target.loaded else {}
@@ -74,16 +82,20 @@ def merge(target: Target, gathered: Iterable[Found | Row], *, roles_of_known: bo
         rows.append(outcome._replace(what=given.get(outcome.what, outcome.what)))
         if isinstance(each, Found) and outcome.kind == "known":
             _complete(outcome.what, each, target.loaded, pins)
-            roles += [(role, rows[-1].what) for role in each.roles if roles_of_known]
+            roles += [(role, rows[-1].what, each.ranks.get(role, 0)) for role in each.roles if roles_of_known]
     for name, new in zip(names, news, strict=True):
         rows.append(_imported(name, new))
-        roles += [(role, name) for role in new.found.roles]
+        roles += [(role, name, new.found.ranks.get(role, 0)) for role in new.found.roles]
         if new.found.pin is not None:
             pins[name] = new.found.pin
-    texts, loaded = _texts(target, places.added, dict(zip(names, news, strict=True)), roles)
+    served = [(role, name) for role, name, _ in sorted(roles, key=lambda each: -each[2])]
+    texts, loaded = _texts(target, places.added, dict(zip(names, news, strict=True)), served)
     lock = lockfile.Lock(pins=pins)
     lockfile.loads(lockfile.dumps(lock), str(target.lock_path))
-    return Merged(target, texts, lock, tuple(rows), names, loaded)
+    about = {*names, *(row.what for row in rows if row.kind == "known")}
+    whole = loaded or target.loaded
+    told = findings(declared(whole, pins), about) if whole and about else []
+    return Merged(target, texts, lock, tuple(rows), names, loaded, tuple(told))
 
 
 def _sorted_out(target: Target, gathered: Iterable[Found | Row]) -> tuple[list[tuple[Found | Row, _New | Row]], Places]:
