@@ -95,6 +95,8 @@ def debris(world: World) -> Iterator[Step]:
 
 
 def _orphans(world: World) -> Iterator[Step]:
+    if not any(place.orphans for place in world.locations.values()):
+        return
     wanted = {(d.address.location, path) for d in world.desired for path in paths_of(d.layout)}
     everybody = (*world.contents.ours, *world.contents.theirs)
     recorded = {(held.location, path) for held in everybody for path in paths_of(held.record)}
