@@ -17,7 +17,9 @@ from reconciler.registry import Registry, records
 from reconciler.roots import at_home
 from reconciler.safety import Limits
 from reconciler.state import Address, Artifact, Desired, Digest, Layout, Link, Placement, Record
-from reconciler.survey import Means, assemble, look, read_unread, recalled
+from reconciler.survey import Means, assemble, comfortable, look, read_unread, recalled
+from reconciler.ui.kinds import ui_of
+from reconciler.ui.merging import is_companion
 from reconciler.world import World
 
 
@@ -106,25 +108,34 @@ def plan_records(
     """
     names = {place.root: name for name, place in contents.locations.items()}
     true = [at_home(record, contents.locations.values()) for record in true]
-    wanted = tuple(desired_from(record, names[record.root]) for record in true if record.root in names)
+    wanted = tuple(
+        desired_from(record, names[record.root], contents.locations[names[record.root]].store)
+        for record in true
+        if record.root in names
+    )
     contents = replace(contents, known=recalled(contents, wanted, means.digests))
     world = World(wanted, contents, whole=False, scope=(lambda _: not only), spared=spared)
+    world, theirs = comfortable(world, means)
     world = read_unread(world, means)
     limits = Limits(1.0, loaded.manifest.policy.min_free)
     selection = Selection(allow=("*",))  # who undoes has asked for exactly these removals
     world, steps = settle(world, limits, selection, lambda _: {})
     plan = assemble(world, steps, selection, registry)
-    return replace(plan, manifest_path=str(loaded.path), manifest_name=loaded.name, manifest_digest=loaded.digest)
+    return replace(
+        plan, manifest_path=str(loaded.path), manifest_name=loaded.name, manifest_digest=loaded.digest,
+        warnings=(*theirs, *plan.warnings),
+    )  # fmt: skip
 
 
-def desired_from(record: Record, location: str) -> Desired:
-    """Return what a record says as something to be wanted."""
+def desired_from(record: Record, location: str, store: str = "") -> Desired:
+    """Return what a record says as something to be wanted; beside image models, some of it for comfort only."""
     known = {artifact.path: artifact for artifact in record.pin.files}
     files = tuple(
         Placement(placed.path, known.get(placed.artifact) or Artifact(placed.artifact, placed.size, placed.digest))
         for placed in record.files
     )
-    layout = Layout(record.home, files, record.links, record.notes)
+    paths = (*(each.path for each in record.files), *(each.path for each in record.notes)) if ui_of(store) else ()
+    layout = Layout(record.home, files, record.links, record.notes, frozenset(filter(is_companion, paths)))
     said = record.attributes
     return Desired(
         Address(record.address.variant, location), record.pin, layout, said, format=said.format, quant=said.quant

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from reconciler.content import Question, note_digest
@@ -22,16 +22,29 @@ def comfort_questions(world: World) -> Iterator[Question]:
                 yield Question(location, file, "sha256")
 
 
-def yielding(world: World) -> tuple[World, tuple[str, ...]]:
+def changed(world: World) -> Iterator[tuple[str, str, str]]:
+    """Yield (location, root, path) of optional files that we wrote and that hold other bytes now."""
+    for wanted in world.desired:
+        if wanted.layout.optional and (held := world.record_of(wanted)) is not None:
+            ours = {each.path for each in (*held.record.files, *held.record.notes)}
+            location = wanted.address.location
+            place = world.locations[location]
+            for path in sorted(_theirs(world, wanted) & ours & place.files.keys()):
+                yield location, place.root, path
+
+
+def yielding(world: World, spoilt: Collection[tuple[str, str]] = frozenset()) -> tuple[World, tuple[str, ...]]:
     """Return the world without the optional files and notes whose place somebody else has taken, and a warning each.
 
-    What we wrote and a user changed since is the user's, too.
+    What we wrote and a user changed since is the user's, too; but for `spoilt`, (location, path) of what we wrote and
+    nobody can have meant to leave so.
     """
     desired: list[Desired] = []
     warnings: list[str] = []
     spared = set(world.spared)
     for wanted in world.desired:
         theirs = _theirs(world, wanted) if wanted.layout.optional else frozenset()
+        theirs = frozenset(path for path in theirs if (wanted.address.location, path) not in spoilt)
         if theirs:
             warnings.append(f"{wanted.address}: left as they are, since they are not ours: {few(sorted(theirs))}")
             spared.update((wanted.address.location, path) for path in theirs)

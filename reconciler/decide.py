@@ -25,7 +25,7 @@ def settle(world: World, limits: Limits, selection: Selection, access: Access) -
     asked: set[str] = set(world.denied)
     for number in range(_ROUNDS):
         steps = guard(diff(world), world.held, world.locations, limits, selection)
-        fetching = [step.address for step in steps if step.action is Action.DOWNLOAD and not step.blocked]
+        fetching = [step.address for step in steps if _needs_access(step)]
         denied = access({a.variant: pins[a] for a in fetching if a.variant not in asked})
         asked.update(address.variant for address in fetching)
         blocked = frozenset(step.address for step in steps if step.blocked)
@@ -36,6 +36,12 @@ def settle(world: World, limits: Limits, selection: Selection, access: Access) -
             break
         world = replace(world, denied={**world.denied, **denied}, stuck=world.stuck | blocked)
     return world, steps
+
+
+def _needs_access(step: Step) -> bool:
+    """Whether a step would fetch what its source may refuse: all but a picture beside a model, which lies elsewhere."""
+    needed = any(row.method == "fetch" and not row.optional for row in step.files)
+    return step.action is Action.DOWNLOAD and not step.blocked and needed
 
 
 def _given_up(world: World, steps: Sequence[Step], denied: Mapping[str, str]) -> tuple[Step, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler import lockfile, resolve, sources
-from reconciler.comfort import comfort_questions, yielding
+from reconciler.comfort import changed, comfort_questions, yielding
 from reconciler.content import Contents, Held
 from reconciler.content import Question as Unread
 from reconciler.decide import settle
@@ -26,6 +26,7 @@ from reconciler.roots import at_home, observe_roots, roots_of
 from reconciler.rules import findings, rules_of
 from reconciler.safety import Limits
 from reconciler.selecting import check_selection, is_selected, is_selected_undecided, left_out, scope
+from reconciler.spoilt import spoilt
 from reconciler.state import (
     Algorithm,
     Desired,
@@ -94,7 +95,7 @@ def survey(
         whole=not (selection.target or selection.exclude),
         unselected=tuple(left_out(desires.variants, selection)),
     )
-    world, theirs = yielding(read(world, means, comfort_questions(world)))
+    world, theirs = comfortable(world, means)
     world = read_unread(world, means)
     limits = Limits(loaded.manifest.policy.max_remove, loaded.manifest.policy.min_free, rules_of(loaded))
     world, steps = settle(world, limits, selection, lambda pins: denied(pins, means.sources))
@@ -181,6 +182,12 @@ def recalled(contents: Contents, wanted: Sequence[Desired], digests: Digests) ->
         for path, digest in place.told.items():
             known[identity_key(place.files[path])] = {"sha256": digest}
     return known
+
+
+def comfortable(world: World, means: Means) -> tuple[World, tuple[str, ...]]:
+    """Let what lies beside models give way to what people put there, with a warning each; what is damaged does not."""
+    world = read(world, means, comfort_questions(world))
+    return yielding(world, spoilt(changed(world)))
 
 
 def read_unread(world: World, means: Means) -> World:

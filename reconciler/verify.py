@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from reconciler.content import note_digest
 from reconciler.digests import Answer, Digests, Key, Question, Watch
+from reconciler.spoilt import damage
 from reconciler.state import (
     Address,
     Algorithm,
@@ -22,6 +23,8 @@ from reconciler.state import (
     algorithm,
     identity_key,
 )
+from reconciler.ui.kinds import ui_of
+from reconciler.ui.merging import is_companion
 
 Verdict = Literal["ok", "corrupt", "missing", "unreadable"]
 
@@ -92,11 +95,14 @@ def verify(
     answers = digests.compute([_question(look) for look in reading], watch)
     read = {id(look) for look in reading}
     findings = tuple(
-        look.finding
-        if look.file is None
-        else _by_reading(look, answers[look.absolute])
-        if id(look) in read
-        else _by_memory(look, known)
+        _excused(
+            look.finding
+            if look.file is None
+            else _by_reading(look, answers[look.absolute])
+            if id(look) in read
+            else _by_memory(look, known),
+            look.root,
+        )
         for look in looks
     )
     return Verification(findings, sum(answer.bytes_read for answer in answers.values()), time.monotonic() - began)
@@ -111,6 +117,8 @@ class _Look(NamedTuple):
     unchanged: bool = False
     is_readable: bool = True
     """False where only a server can say what it holds."""
+    root: str = ""
+    """Of a companion of an image model, which people may change, the root that it lies below."""
 
 
 def _told(locations: Iterable[ObservedLocation]) -> Iterator[tuple[Key, dict[Algorithm, Digest]]]:
@@ -145,6 +153,8 @@ def _looks(record: Record, location: ObservedLocation | None) -> list[_Look]:
 def _look_at_note(address: Address, note: Note, location: ObservedLocation) -> _Look:
     """Judge a note by its text where that is known, or where its name promises it; elsewhere it need only be there."""
     digest = note_digest(note)
+    if _is_companion(note.path, location):
+        return _look_at(address, Placed(note.path, len(note.text.encode()), digest, -1, -1), location)
     finding = Finding(address, note.path, "ok")
     file = location.files.get(note.path)
     if file is None:
@@ -162,11 +172,26 @@ def _look_at(address: Address, placed: Placed, location: ObservedLocation) -> _L
     file = location.files.get(placed.path)
     if file is None:
         return _Look(_absent(finding, location))
+    root = location.root if _is_companion(placed.path, location) else ""
     if file.size != placed.size:
         why = f"{file.size} bytes, expected {placed.size}"
-        return _Look(finding._replace(verdict="corrupt", why=why))
+        return _Look(finding._replace(verdict="corrupt", why=why), root=root)
     unchanged = (file.mtime_ns, file.inode) == (placed.mtime_ns, placed.inode)
-    return _Look(finding, file, Path(location.root, file.path), unchanged, not location.by_api)
+    return _Look(finding, file, Path(location.root, file.path), unchanged, not location.by_api, root)
+
+
+def _is_companion(path: str, location: ObservedLocation) -> bool:
+    return ui_of(location.store) is not None and is_companion(path)
+
+
+def _excused(finding: Finding, root: str) -> Finding:
+    """Leave a companion to whoever changed it, unless it is damaged: `root` is what it lies below, '' for models."""
+    if not root or finding.verdict != "corrupt":
+        return finding
+    why = damage(root, finding.path)
+    if why is None:
+        return finding._replace(verdict="ok", why="changed since, and left as it is")
+    return finding._replace(why=why)
 
 
 def _link_or_absent(address: Address, path: str, target: str, found: str | None, location: ObservedLocation) -> Finding:

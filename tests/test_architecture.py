@@ -22,8 +22,8 @@ OUTSIDE = {
 
 WORLDLY = {
     "apply", "beneath", "cli", "digests", "digeststore", "disk", "doctor", "download", "generations", "hashing",
-    "hashpool", "house", "hub", "journal", "locking", "observe", "placing", "registry", "root", "sources", "survey",
-    "syncing", "trash", "verify",
+    "hashpool", "house", "hub", "journal", "locking", "observe", "placing", "registry", "root", "sources", "spoilt",
+    "survey", "syncing", "trash", "verify",
 }  # fmt: skip
 """Rooms of ours that do."""
 

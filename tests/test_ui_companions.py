@@ -229,7 +229,8 @@ def test_what_nobody_can_merge_is_left_alone(path: str, theirs: str) -> None:
         ("x.civitai.info", b"{}", None), ("x.civitai.info", b"<html>", "not JSON"),
         ("x.metadata.json", b"[]", "object"),
         ("x.md", b"\xff\xfe", "not UTF-8"), ("x.md", b"anything", None), ("x.preview.png", b"<html>", "no picture"),
-        ("x.preview.png", b"\xff\xd8\xff", "image/jpeg, not .png"), ("x.preview.jpg", b"\xff\xd8\xff", None),
+        ("x.preview.png", b"\xff\xd8\xff", "image/jpeg, not .png"), ("x.preview.jpg", b"\xff\xd8\xff\xff\xd9", None),
+        ("x.preview.jpg", b"\xff\xd8\xff", "ends"), ("x.md", b" \n", "empty"),
     ],
 )  # fmt: skip
 def test_a_companion_that_cannot_be_what_its_name_says_is_broken(path: str, data: bytes, why: str | None) -> None:

@@ -72,7 +72,7 @@ def jpeg(seed: int = 0) -> bytes:
         "//////////////////wgALCAABAAEBAREA/8QAFBABAAAAAAAAAAAAAAAAAAAAAP/aAAgBAQABPxA="
     )
     comment = f"seed {seed}".encode()
-    return pixel[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment + pixel[2:]
+    return pixel[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment + pixel[2:] + b"\xff\xd9"
 
 
 def webp(seed: int = 0) -> bytes:

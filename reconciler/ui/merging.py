@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.ui.companions import ENDINGS
-from reconciler.ui.previews import SUFFIXES, media_of
+from reconciler.ui.previews import SUFFIXES, is_cut, media_of
 
 _KEY = re.compile(r"([A-Za-z_][\w-]*):")
 _HEADING = re.compile(r"^# +(.+?)[ \t\r]*$", re.MULTILINE)
@@ -42,19 +42,21 @@ def merge(path: str, existing: str, ours: str) -> str | None:
 
 
 def broken(path: str, data: bytes) -> str | None:
-    """Say why a companion cannot be what its name says (`data`: its bytes, of a preview the first 32); else None."""
+    """Say why a companion cannot be what its name says; `data` is all of its bytes. None for one that can be."""
     if not path.endswith(tuple(ENDINGS.values())):
         media = media_of(data)
         suffix = f".{path.rpartition('.')[2].lower()}"
         if media is None:
             return "no picture or video that can be shown"
-        return None if SUFFIXES[media] == suffix.replace(".jpg", ".jpeg") else f"the bytes are {media}, not {suffix}"
+        if SUFFIXES[media] != suffix.replace(".jpg", ".jpeg"):
+            return f"the bytes are {media}, not {suffix}"
+        return "the picture ends in the middle" if is_cut(media, data) else None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return "not UTF-8 text"
     if path.endswith(".md"):
-        return None
+        return "an empty page" if not text.strip() else "no text" if "\0" in text else None
     try:
         return None if isinstance(json.loads(text), dict) else "not a JSON object"
     except (ValueError, RecursionError):
