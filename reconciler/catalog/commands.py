@@ -107,6 +107,22 @@ class Download:
     """Whether the syntax rules of catalogs count it: `civitdl`, or `wget` with `-P` or `-O`, in a fence of bash."""
 
 
+class Simple(NamedTuple):
+    """One simple command: its words, from the program on, and its line; no words where the line cannot be read."""
+
+    words: tuple[str, ...]
+    line: int
+    why: str = ""
+
+
+class Fetch(NamedTuple):
+    """What the words of `wget`, `curl` or `aria2c` name: addresses, files, and whether a key stands among them."""
+
+    urls: tuple[str, ...]
+    outputs: tuple[str, ...]
+    has_secret: bool
+
+
 class _Line(NamedTuple):
     text: str
     line: int
@@ -116,6 +132,25 @@ class _Line(NamedTuple):
 def downloads(block: Block) -> Iterator[Download]:
     """Yield what the commands of a block ask for, in their order."""
     yield from islice(_downloads(block), MAX_COMMANDS)
+
+
+def simple_commands(block: Block) -> Iterator[Simple]:
+    """Yield every simple command of a block, whatever its program is."""
+    for line in _logical(block):
+        try:
+            if len(line.text) > MAX_LINE:
+                raise ValueError(f"{len(line.text):,} characters in one line; {MAX_LINE:,} are read")
+            for words, _ in list(_commands(line.text, whole=True)):
+                yield Simple(tuple(words), line.line)
+        except ValueError as error:
+            yield Simple((), line.line, f"the line cannot be read as shell words: {str(error).lower()}")
+
+
+def fetch_of(words: Sequence[str]) -> Fetch:
+    """Return what a command of a program in PROGRAMS asks for."""
+    parsed = _parsed(list(words))
+    urls = (*parsed.urls, *(word for word in parsed.loose if "://" in word))
+    return Fetch(urls, tuple(name for name in parsed.outputs if name != "-"), parsed.secret)
 
 
 def _downloads(block: Block) -> Iterator[Download]:
@@ -172,7 +207,7 @@ def _uncommented(text: str) -> str:
     return "".join(part for part in _PART.findall(text) if part[0] != "#")
 
 
-def _commands(text: str) -> Iterator[tuple[list[str], str]]:
+def _commands(text: str, *, whole: bool = False) -> Iterator[tuple[list[str], str]]:
     """Yield the simple commands of a line as (words, target of `>`); raise ValueError where quotes do not match."""
     lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
@@ -183,7 +218,7 @@ def _commands(text: str) -> Iterator[tuple[list[str], str]]:
         if after:
             redirect, after = (word if after in (">", ">>") else redirect), ""
         elif word in _BREAKS:
-            if plain := _plain(words):
+            if plain := _plain(words, whole=whole):
                 yield plain, redirect
             words, redirect = [], ""
         elif re.fullmatch(r"[<>&]+", word):
@@ -192,13 +227,16 @@ def _commands(text: str) -> Iterator[tuple[list[str], str]]:
             words.append(word)
 
 
-def _plain(words: Sequence[str]) -> list[str]:
-    """Return a command without what stands before its program: `sudo`, a prompt, assignments; `!wget` of a notebook."""
+def _plain(words: Sequence[str], *, whole: bool) -> list[str]:
+    """Return a command without what stands before its program: `sudo`, a prompt, assignments; `!wget` of a notebook.
+
+    With `whole` the first word stays as it is; otherwise the program's directory is left out.
+    """
     left = list(words)
     while left and (left[0] in _STARTERS or _ASSIGNMENT.fullmatch(left[0])):
         left.pop(0)
     if left:
-        left[0] = left[0].lstrip("!").rpartition("/")[2]
+        left[0] = left[0].lstrip("!") if whole else left[0].lstrip("!").rpartition("/")[2]
     return left if left and left[0] else []
 
 

@@ -29,6 +29,7 @@ def request_of(
     return Request(
         tuple(args), environ, world, digests, watch, loaded.manifest.policy.pickle, known,
         of_manifest(loaded, pins).files(), {root_of(said): said["store"] for said in places if root_of(said)},
+        has_routes=bool(loaded.manifest.routes),
     )  # fmt: skip
 
 

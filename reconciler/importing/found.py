@@ -77,6 +77,8 @@ class Request:
     """Absolute path, links resolved -> the variant that wants its bytes there: these need no second look."""
     arranged: Mapping[str, str] = field(default_factory=dict)
     """Absolute root, links resolved -> store of the location that the manifest has there."""
+    has_routes: bool = False
+    """Whether the manifest says by rules where a variant without a location goes."""
     local: bool = False
     """Whether what has no known origin is taken all the same: its source is then the place where it lies."""
     also: frozenset[str] = frozenset()

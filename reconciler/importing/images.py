@@ -27,7 +27,7 @@ ROOTS: Mapping[Ui, str] = {
 _PICKLE = "a pickle, which can run code: the plan blocks it while `policy.pickle` is `deny`"
 _WEB: tuple[Ui, ...] = ("a1111", "forge", "sdnext")
 _THREADS = 8
-_ASKED = ("hf", "civitai")
+_ASKED = ("hf", "civitai", "ollama")
 """Sources that say size and digest of a file without its bytes."""
 
 
