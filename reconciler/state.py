@@ -295,6 +295,9 @@ class Record:
     attributes: Attributes
     generation: int = 0
     root: str = ""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What the bytes tell besides format and quantisation (`examine`), and the version of the `detector` that read
+    them; JSON values. Empty: nobody has looked."""
 
 
 Known = Mapping[tuple[int, int, int, int], Mapping[Algorithm, Digest]]

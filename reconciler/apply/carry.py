@@ -8,13 +8,14 @@ from stat import S_ISLNK
 
 from reconciler.apply.claims import check_unclaimed
 from reconciler.apply.deed import LARGEST_NOTE, Deed, Exit, Extra, Move, Stat, done, stat_of, to_json
-from reconciler.apply.record import record_of, with_detected
+from reconciler.apply.record import record_of
 from reconciler.apply.settle import settle
 from reconciler.apply.signals import uninterrupted
 from reconciler.apply.sites import Site, give_mode
 from reconciler.apply.work import Work
 from reconciler.disk import Root
 from reconciler.errors import DigestError, DiskError, ReconcilerError, StaleError
+from reconciler.examine import examined
 from reconciler.plan import FileRow, Step
 from reconciler.state import Digest, ObservedFile, Placed, Record, algorithm, identity_key
 
@@ -60,7 +61,7 @@ def carry_out(work: Work, step: Step) -> None:
 
 def _record(work: Work, step: Step, deed: Deed, number: int | None = None) -> None:
     """Keep the record; in the journal too, of what changed names. A mere record that a crash loses is planned again."""
-    record = with_detected(deed.record) if deed.record is not None else None
+    record = examined(deed.record) if deed.record is not None else None
     if number is not None:
         work.journal.write("done", **done(number, record, deed.drop))
     if record is not None:

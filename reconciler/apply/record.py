@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from reconciler.apply.deed import Stat
-from reconciler.ollama import names
 from reconciler.plan import Facts, FileRow, Step
 from reconciler.state import Address, Artifact, Attributes, Digest, Pin, Placed, Record, Support
 
@@ -77,26 +75,3 @@ def _digest(row: FileRow) -> Digest:
 def _placed(row: FileRow, stat: Stat) -> Placed:
     size, mtime_ns, inode = stat
     return Placed(row.path, size, _digest(row), mtime_ns, inode, row.artifact)
-
-
-def with_detected(record: Record) -> Record:
-    """Say format and quantisation as the bytes do, else as the plan read them off names.
-
-    Whatever is wrong with the headers, the files are where they belong and the record is made.
-    """
-    from reconciler.detect import detect_directory
-
-    links = {link.path.removeprefix(f"{record.home}/") for link in record.links}
-    base = Path(record.root) / record.home if links else Path(record.root)
-    try:
-        if names.from_path(record.home) is not None:
-            from reconciler.ollama.detected import detected as of_model
-
-            format_, quant = of_model(record)
-        else:
-            detected = detect_directory(base, sorted(links) or [placed.path for placed in record.files])
-            format_, quant = detected.format, detected.quant
-    except Exception:
-        return record
-    said = record.attributes
-    return replace(record, attributes=replace(said, format=format_ or said.format, quant=quant or said.quant))

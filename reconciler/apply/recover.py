@@ -10,12 +10,13 @@ from reconciler import generations, journal
 from reconciler.apply import by_api
 from reconciler.apply.deed import Deed, from_json
 from reconciler.apply.deed import done as told_as_done
-from reconciler.apply.record import displaced, with_detected
+from reconciler.apply.record import displaced
 from reconciler.apply.settle import remember, settle
 from reconciler.apply.sites import Sites
 from reconciler.digests import Digests
 from reconciler.disk import telling
 from reconciler.errors import DiskError, ReconcilerError, RegistryError, StaleError
+from reconciler.examine import examined
 from reconciler.house import read_id
 from reconciler.plan import Place
 from reconciler.registry import LocationId, Registry, records, save, with_locations, with_records
@@ -175,7 +176,7 @@ def _finish(
         raise StaleError("the location is not the one it was, or not there", where=deed.root)
     with telling(deed.root):
         settle(sites.site(name), deed, digests)
-    record = with_detected(deed.record) if deed.record is not None else None
+    record = examined(deed.record) if deed.record is not None else None
     log.write("done", **told_as_done(number, record, deed.drop))
     return _Done(record, deed.drop)
 

@@ -7,11 +7,12 @@ base type only, so a finer name is believed (`rules.refine_quant`). The answer n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from reconciler.detect import gguf, jsonbound, rules, safetensors
+from reconciler.detect.configs import context_from_config
 from reconciler.detect.evidence import (
     Notes,
     count_parameters,
@@ -23,8 +24,16 @@ from reconciler.detect.evidence import (
 from reconciler.detect.magic import check_magic
 from reconciler.detect.malformed import MalformedHeader
 from reconciler.detect.rules import is_pickle_name
+from reconciler.detect.templates import Template, find_template
 
-__all__ = ["Detected", "MalformedHeader", "check_magic", "detect_directory", "detect_names", "is_pickle_name"]
+__all__ = [
+    "VERSION", "Detected", "MalformedHeader", "Template", "check_magic", "detect_directory", "detect_names",
+    "is_pickle_name",
+]  # fmt: skip
+
+VERSION = 1
+"""Of the detector. Whoever makes it say something else of the same bytes counts it up: records made by an older one
+are looked at once more, and the next plan tells what changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,13 @@ class Detected:
     """Where the answers come from, sorted."""
     active_content: tuple[str, ...] = ()
     """Programs and templates that a server would run, sorted: `PATH` or `PATH: KEY`."""
+    size_label: str | None = None
+    """The size as its makers call it (`8B`, `8x7B`), where a GGUF header says so."""
+    context_length: int | None = None
+    """Tokens that the model was made for."""
+    template: Template | None = None
+    license: str | None = None
+    """As a GGUF header names it."""
 
 
 def detect_names(source: str, paths: Sequence[str]) -> Detected:
@@ -66,7 +82,7 @@ def detect_directory(root: Path, paths: Sequence[str]) -> Detected:
     The model's own directory is the deepest one that holds all of `paths`: its name counts as the model's, its
     configuration as the model's, and paths in the answer are relative to it.
     """
-    root, paths = _descend(root, paths)
+    root, paths = descend(root, paths)
     notes = Notes(active={path for path in paths if rules.is_active(path)})
     safe = [path for path in sorted(set(paths)) if _is_below(path, notes)]
     ggufs = _read_all(root, safe, ".gguf", gguf.read_header, notes)
@@ -84,7 +100,7 @@ def detect_directory(root: Path, paths: Sequence[str]) -> Detected:
     names = [name for header in list(tensors.values())[:4] for name in header.names]
     quant = decide_quant(root.name, safe, ggufs, tensors, configs, notes)
     architecture = (first.architecture if first else "") or _architecture(config)
-    return _finish(
+    found = _finish(
         notes,
         root.name,
         safe,
@@ -101,9 +117,22 @@ def detect_directory(root: Path, paths: Sequence[str]) -> Detected:
         parameters=count_parameters(main, tensors, quant or rules.quant_from_name(root.name), notes),
         architecture=architecture or None,
     )
+    said = first.metadata if first else {}
+    length = said.get(f"{first.architecture}.context_length") if first else None
+    return replace(
+        found,
+        size_label=(first.size_label if first else "")[:40] or None,
+        context_length=length if type(length) is int and length > 0 else context_from_config(config),
+        template=find_template(root, safe, configs, main, name=_whole_name(root.name, main), kind=found.kind),
+        license=str(said.get("general.license") or "")[:80] or None,
+    )
 
 
-def _descend(root: Path, paths: Sequence[str]) -> tuple[Path, Sequence[str]]:
+def _whole_name(directory: str, ggufs: Mapping[str, gguf.GgufHeader]) -> str:
+    return " ".join((directory, *(f"{PurePosixPath(path).name} {header.name[:200]}" for path, header in ggufs.items())))
+
+
+def descend(root: Path, paths: Sequence[str]) -> tuple[Path, Sequence[str]]:
     """Return the deepest directory that holds all `paths`, and them relative to it."""
     parents = [PurePosixPath(path).parts[:-1] for path in paths]
     shared: list[str] = []

@@ -48,6 +48,19 @@ def precision_from_config(config: Mapping[str, Any]) -> str | None:
     return None
 
 
+def context_from_config(config: Mapping[str, Any]) -> int | None:
+    """Return how many tokens of context a `config.json` says the model was made for, or None."""
+    for holder in _holders(config):
+        for key in _CONTEXTS:
+            value = holder.get(key)
+            if type(value) is int and 0 < value < 1 << 31:
+                return value
+    return None
+
+
+_CONTEXTS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
+
+
 def quant_from_quantize_config(config: Mapping[str, Any], name: str = "quantize_config.json") -> str | None:
     """Return the quantisation told by a file that a quantiser left, or None. `name` is that file's name."""
     inner = config.get("quantization")

@@ -60,6 +60,8 @@ class GgufHeader:
     file_bytes: int
     chat_templates: tuple[str, ...] = ()
     """Keys of templates that a server would run."""
+    chat_template: str = field(default="", repr=False)
+    """The text of the first of them, '' where it has more than 64 KiB."""
 
     @property
     def fits(self) -> bool:
@@ -156,7 +158,8 @@ def _parse(source: Source) -> GgufHeader:
         data_offset=data_offset,
         expected_bytes=data_offset + extent if tensors else position,
         file_bytes=source.size,
-        chat_templates=templates,
+        chat_templates=tuple(sorted(templates)),
+        chat_template=templates[min(templates)] if templates else "",
     )
 
 

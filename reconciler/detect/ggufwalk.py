@@ -22,7 +22,9 @@ _MAX_KEYS = 1 << 16
 _MAX_TENSORS = 1 << 16
 _MAX_KEPT = 4 << 20  # characters of keys and values kept
 _MAX_NAMES = 8 << 20  # bytes of tensor names kept, to find doubles
-_MAX_STRING = 4096  # longer strings (templates, licences) are passed over
+_MAX_STRING = 4096  # longer strings (licences) are passed over
+_MAX_TEMPLATE = 1 << 16  # a chat template may be longer: what it can do is told from its text
+_TEMPLATE = "tokenizer.chat_template"
 _MAX_NAME = 1024
 _MAX_DIMS = 4  # GGML_MAX_DIMS
 _MAX_DEPTH = 4
@@ -125,17 +127,17 @@ def _read_string(source: Source, position: int, limit: int, what: str) -> tuple[
         raise MalformedHeader(f"{what} is not UTF-8: {raw[:60]!r}") from None
 
 
-def read_metadata(source: Source, count: int, position: int) -> tuple[dict[str, Scalar], tuple[str, ...], int]:
-    """Return (scalars and short strings, keys of chat templates, where the tensors begin)."""
+def read_metadata(source: Source, count: int, position: int) -> tuple[dict[str, Scalar], dict[str, str], int]:
+    """Return (scalars and short strings, chat templates by key, where the tensors begin); a too long template is ''."""
     metadata: dict[str, Scalar] = {}
-    templates: list[str] = []
+    templates: dict[str, str] = {}
     for key, value, after in walk_metadata(source, count, position):
-        if key.startswith("tokenizer.chat_template"):
-            templates.append(key)
-        if value is not None:
+        if key.startswith(_TEMPLATE):
+            templates[key] = value if isinstance(value, str) else ""
+        if value is not None and not (isinstance(value, str) and len(value) > _MAX_STRING):
             metadata[key] = value
         position = after
-    return metadata, tuple(sorted(templates)), position
+    return metadata, templates, position
 
 
 def walk_metadata(source: Source, count: int, position: int) -> Iterator[tuple[str, Scalar | None, int]]:
@@ -155,19 +157,20 @@ def walk_metadata(source: Source, count: int, position: int) -> Iterator[tuple[s
             if nested > _MAX_NESTED:
                 raise MalformedHeader(f"more than {_MAX_NESTED} nested arrays")
         else:
-            value, position = _read_value(source, kind, position)
+            limit = _MAX_TEMPLATE if key.startswith(_TEMPLATE) else _MAX_STRING
+            value, position = _read_value(source, kind, position, limit)
             kept += len(key) + (len(value) if isinstance(value, str) else 8)
             if kept > _MAX_KEPT:
                 raise MalformedHeader(f"more than {_MAX_KEPT} bytes of metadata")
         yield key, value, position
 
 
-def _read_value(source: Source, kind: int, position: int) -> tuple[Scalar | None, int]:
-    """Return (value, next position); None for a string too long to be kept."""
+def _read_value(source: Source, kind: int, position: int, limit: int) -> tuple[Scalar | None, int]:
+    """Return (value, next position); None for a string of more than `limit` bytes."""
     if kind == _STRING:
         length, body = _read_u64(source, position)
         _fill(source, body + length)
-        if length > _MAX_STRING:
+        if length > limit:
             return None, body + length
         # llama.cpp takes any bytes here; a description in another encoding is no reason to refuse a model.
         return bytes(source.buffer[body : body + length]).decode("utf-8", "replace"), body + length

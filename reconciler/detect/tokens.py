@@ -109,3 +109,12 @@ def parameters_from_name(name: str) -> int | None:
             whole, _, fraction = digits.partition(".")
             return times * int(whole + fraction) * int(_UNITS[unit] // 10 ** len(fraction))
     return None
+
+
+def size_label(parameters: int | None) -> str | None:
+    """Return a number of parameters as people write it (`8.0B`, `494M`); None for fewer than a million."""
+    if parameters is None or parameters < 1_000_000:
+        return None
+    if parameters < 1_000_000_000:
+        return f"{parameters / 1e6:.0f}M"
+    return f"{parameters / 1e9:.1f}B"

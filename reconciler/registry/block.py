@@ -22,7 +22,7 @@ from reconciler.state import (
 
 VERSION = 1
 _ALWAYS = {"version", "manifest", "address", "root", "source", "generation", "home", "files"}
-_KNOWN = _ALWAYS | {"revision", "license", "support", "artifacts", "links", "notes", "attributes"}
+_KNOWN = _ALWAYS | {"revision", "license", "support", "artifacts", "links", "notes", "attributes", "told"}
 _TEXTS = ("backend", "format", "quant", "served_as", "license")
 
 
@@ -45,6 +45,7 @@ def encode(record: Record) -> dict[str, Any]:
         "links": {link.path: link.target for link in record.links} or None,
         "notes": {note.path: note.text for note in record.notes} or None,
         "attributes": _attributes(record.attributes) or None,
+        "told": dict(record.told) or None,
     }
     return {key: value for key, value in block.items() if value is not None}
 
@@ -75,6 +76,9 @@ def decode(block: object) -> Record:
         if not isinstance(row, Mapping):
             _wrong("support", "an object", row)
         support = Support(_text(row, "source"), _text(row, "revision"))
+    told = block.get("told", {})
+    if not isinstance(told, Mapping):
+        _wrong("told", "an object", told)
     pin = Pin(_text(block, "source"), _maybe(block, "revision"), artifacts, _maybe(block, "license"), support)
     return Record(
         address=Address(variant, location),
@@ -87,6 +91,7 @@ def decode(block: object) -> Record:
         attributes=_read_attributes(block.get("attributes", {})),
         generation=_number(block, "generation"),
         root=_text(block, "root"),
+        told=told,
     )
 
 
