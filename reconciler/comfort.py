@@ -26,7 +26,7 @@ def changed(world: World) -> Iterator[tuple[str, str, str]]:
     """Yield (location, root, path) of optional files that we wrote and that hold other bytes now."""
     for wanted in world.desired:
         if wanted.layout.optional and (held := world.record_of(wanted)) is not None:
-            ours = {each.path for each in (*held.record.files, *held.record.notes)}
+            ours = {placed.path for placed in held.record.files} | {note.path for note in held.record.notes}
             location = wanted.address.location
             place = world.locations[location]
             for path in sorted(_theirs(world, wanted) & ours & place.files.keys()):

@@ -64,22 +64,41 @@ def detect(
     `known(location, file)` says what hashing has taught of a file, now or earlier; nothing is read here. Digests
     decide first, then what was recorded, then names of civitdl's pattern; bytes that contradict a name win over it.
     """
-    observed = tuple(places)
-    index = _indexed(observed)
+    observed, asked = tuple(places), tuple(wanted)
+    index = _indexed(observed, asked, known)
     blind = _blind(observed)
-    return tuple(_sighted(each, index, blind, known) for each in wanted)
+    return tuple(_sighted(each, index, blind, known) for each in asked)
 
 
 def unread(
     wanted: Iterable[Wanted], places: Iterable[ObservedLocation], known: Callable[[str, ObservedFile], Names]
 ) -> tuple[tuple[str, ObservedFile], ...]:
     """Return (location, file) of the files that must be read before `detect` can tell of everything that is wanted."""
-    index = _indexed(places)
-    asked: dict[_Candidate, None] = {}
+    wanted = tuple(wanted)
+    index = _indexed(places, wanted, known)
+    found: dict[_Candidate, None] = {}
     for each in wanted:
-        if each.names and not any(_is(each, known(*one)) == "same" for one in index.candidates(each)):
-            asked.update(dict.fromkeys(one for one in index.candidates(each) if "sha256" not in known(*one)))
-    return tuple((one.location, one.file) for one in asked)
+        if each.names and _same(each, index, known) is None:
+            found.update(dict.fromkeys(index.unread_of(each)))
+    return tuple((one.location, one.file) for one in found)
+
+
+def doubtful(
+    wanted: Iterable[Wanted], places: Iterable[ObservedLocation], known: Callable[[str, ObservedFile], Names]
+) -> tuple[tuple[str, ObservedFile], ...]:
+    """Return (location, file) of those that say they are wanted and hold other bytes: AutoV3 tells if a header changed.
+
+    They are told by their record or their name; who has no AutoV3 to compare with needs none of them.
+    """
+    wanted = tuple(wanted)
+    index = _indexed(places, wanted, known)
+    found: dict[_Candidate, None] = {}
+    for each in wanted:
+        if dict(each.names).get("autov3") and _same(each, index, known) is None:
+            recorded = (index.paths.get(path) for path in each.paths)
+            said = (*filter(None, recorded), *index.named(each))
+            found.update(dict.fromkeys(one for one in said if "autov3" not in known(*one)))
+    return tuple((one.location, one.file) for one in found)
 
 
 def together(name: str, sightings: Sequence[Sighting]) -> Sighting:
@@ -97,18 +116,29 @@ def together(name: str, sightings: Sequence[Sighting]) -> Sighting:
 
 
 class _Index(NamedTuple):
-    """Files by what can be known without reading them."""
+    """Files by what can be known without reading them, and by the digests that are known."""
 
     sizes: Mapping[int, list[_Candidate]]
     versions: Mapping[str, list[_Candidate]]
     paths: Mapping[tuple[str, str], _Candidate]
     weights: list[_Candidate]
+    digests: Mapping[str, _Candidate]
+    """SHA256 -> a file of a wanted size."""
+    unread: Mapping[int, list[_Candidate]]
+    """Size -> files whose SHA256 nobody knows."""
 
     def candidates(self, wanted: Wanted) -> list[_Candidate]:
         """Return the files that could be the wanted one: of its size, or of its name where nobody knows the size."""
         if wanted.size is not None:
             return self.sizes.get(wanted.size, [])
         return self.named(wanted) or (self.weights if wanted.names else [])
+
+    def unread_of(self, wanted: Wanted) -> list[_Candidate]:
+        """Return the candidates whose SHA256 nobody knows."""
+        if wanted.size is not None:
+            return self.unread.get(wanted.size, [])
+        unread_ = {one for files in self.unread.values() for one in files}
+        return [one for one in self.candidates(wanted) if one in unread_]
 
     def named(self, wanted: Wanted) -> list[_Candidate]:
         """Return the files whose name says the wanted version, whole."""
@@ -117,28 +147,49 @@ class _Index(NamedTuple):
         return exact or found
 
 
-def _indexed(places: Iterable[ObservedLocation]) -> _Index:
+def _indexed(
+    places: Iterable[ObservedLocation], wanted: Sequence[Wanted], known: Callable[[str, ObservedFile], Names]
+) -> _Index:
     sizes: dict[int, list[_Candidate]] = {}
     versions: dict[str, list[_Candidate]] = {}
     paths: dict[tuple[str, str], _Candidate] = {}
-    weights: list[_Candidate] = []
+    all_weights: list[_Candidate] = []
+    digests: dict[str, _Candidate] = {}
+    unread_: dict[int, list[_Candidate]] = {}
+    wanted_sizes = {each.size for each in wanted if each.names}
     for place in places:
         for file in place.files.values() if place.readable else ():
             one = _Candidate(place.name, file)
-            sizes.setdefault(file.size, []).append(one)
             paths[(place.name, file.path)] = one
-            if is_weights(file.path):
-                weights.append(one)
+            is_one = is_weights(file.path)
+            if file.size in wanted_sizes or (is_one and None in wanted_sizes):
+                sizes.setdefault(file.size, []).append(one)
+                if sha256 := known(*one).get("sha256"):
+                    digests.setdefault(sha256, one)
+                else:
+                    unread_.setdefault(file.size, []).append(one)
+            if is_one:
+                all_weights.append(one)
                 if (told := filenames.civitdl_of(file.path)) is not None:
                     versions.setdefault(told[1], []).append(one)
-    return _Index(sizes, versions, paths, weights)
+    return _Index(sizes, versions, paths, all_weights, digests, unread_)
+
+
+def _same(wanted: Wanted, index: _Index, known: Callable[[str, ObservedFile], Names]) -> _Candidate | None:
+    """Return a file that holds the wanted bytes by what is known: where it was recorded, if it lies there."""
+    if not wanted.names:
+        return None
+    recorded = filter(None, (index.paths.get(path) for path in wanted.paths))
+    if (one := next((one for one in recorded if _is(wanted, known(*one)) == "same"), None)) is not None:
+        return one
+    if sha256 := dict(wanted.names).get("sha256"):
+        return index.digests.get(sha256.lower())
+    return next((one for one in index.candidates(wanted) if _is(wanted, known(*one)) == "same"), None)
 
 
 def _sighted(wanted: Wanted, index: _Index, blind: str, known: Callable[[str, ObservedFile], Names]) -> Sighting:
-    candidates = index.candidates(wanted)
-    for one in candidates:
-        if _is(wanted, known(*one)) == "same":
-            return _there(wanted, one, "digest")
+    if (one := _same(wanted, index, known)) is not None:
+        return _there(wanted, one, "digest")
     for one in filter(None, (index.paths.get(path) for path in wanted.paths)):
         kin = _is(wanted, known(*one))
         if kin == "rewritten":
@@ -154,7 +205,7 @@ def _sighted(wanted: Wanted, index: _Index, blind: str, known: Callable[[str, Ob
             contradicted = f"{one.file.path} has its name and other bytes"
             continue
         return _there(wanted, one, "name")
-    unread_ = [one for one in candidates if wanted.names and "sha256" not in known(*one)]
+    unread_ = index.unread_of(wanted) if wanted.names else []
     if unread_:
         return Sighting(wanted.name, "unknown", why=f"{len(unread_)} files that could be it have not been read")
     if blind:
