@@ -303,3 +303,9 @@ def test_the_marker_is_the_same_for_every_plan_of_a_manifest_and_cannot_end_earl
     odd = marker(kit.plan(manifest_name="a-->b<!--\n--- x"))
     assert odd.count("--") == 2
     assert "\n" not in odd
+
+
+def test_no_two_manifests_share_a_marker() -> None:
+    names = ["gpu-server", "gpu_server", "gpu server", "gpu--server", "модель", "модели", "x" * 200, "x" * 201, ""]
+    assert len({marker(kit.plan(manifest_name=name)) for name in names}) == len(names)
+    assert marker(kit.plan(manifest_name="gpu-server")) == "<!-- reconciler plan: gpu-server -->"

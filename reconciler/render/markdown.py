@@ -6,6 +6,7 @@ any run of backticks inside. What stands outside the fences goes through `inert_
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from reconciler.render.lines import counted, name, shorten
 _ROW = 400
 """The longest row in characters; longer ones are cut in the middle, never dropped."""
 _BACKTICKS = re.compile(r"`+")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]|(?<=-)-")
+"""What may not stand in a comment of HTML, and `--`, which would end it."""
 _ATTRIBUTES = 12
 """Changed attributes shown below one row."""
 
@@ -57,8 +60,13 @@ def plan_markdown(plan: Plan, *, limit: int = 60_000) -> str:
 
 
 def marker(plan: Plan) -> str:
-    """Return the hidden line by which a bot finds its own comment; the same for every plan of one manifest."""
-    safe = re.sub(r"[^A-Za-z0-9._]|(?<=-)-", "_", plan.manifest_name)[:100]
+    """Return the hidden line by which a bot finds its own comment; the same for every plan of one manifest.
+
+    Two manifests never share it: a name that cannot stand there as it is has a digest of it besides.
+    """
+    safe = _UNSAFE.sub("_", plan.manifest_name)[:80]
+    if safe != plan.manifest_name:
+        safe += "." + hashlib.sha256(plan.manifest_name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return f"<!-- reconciler plan: {safe} -->"
 
 

@@ -1,0 +1,565 @@
+"""The workflow files that we ship, run: real git, the real program, an embedded hub, stubs for the forge's API."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from gitops_kit import MANIFEST, ROOT, TOKEN, TOOLS, Forge, Job, Ran, load, run_gitlab, run_workflow
+
+from reconciler import cli
+from reconciler.hub.server import Hub
+from reconciler.planjson import dumps
+from tests import plan_kit
+
+pytestmark = pytest.mark.skipif(len(TOOLS) < 2, reason="needs git and bash")
+
+RULES = "policy:\n  rules:\n    - { rule: license, allow: [mit] }\n"
+CHAT = "acme/Tiny-Chat"
+HEAD = "c0ffee" * 6 + "abcd"
+WORKFLOWS = sorted(path.relative_to(ROOT) for path in (ROOT / "examples/github").glob("*.yml"))
+
+
+def weights(seed: int = 0) -> dict[str, bytes]:
+    header = json.dumps({"w": {"dtype": "F16", "shape": [64], "data_offsets": [0, 128]}}).encode()
+    tensors = len(header).to_bytes(8, "little") + header + bytes((seed + n) % 256 for n in range(128))
+    return {"config.json": b'{"model_type": "llama"}\n', "model.safetensors": tensors}
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as hub:
+        hub.add(CHAT, weights())
+        yield hub
+
+
+@pytest.fixture
+def forge(world: Path, hub: Hub) -> Forge:
+    return Forge(world / "forge", hub.url)
+
+
+# -- GitHub: the plan, untrusted --------------------------------------------------------------------------------------
+
+
+def plan_job(forge: Forge, checkout: Path, number: str = "12") -> Job:
+    context = {"checkout": str(checkout), "github.event.pull_request.number": number}
+    return run_workflow(forge, "examples/github/plan.yml", "plan", context)
+
+
+def test_the_untrusted_job_plans_and_leaves_the_plan_as_an_artifact(forge: Forge) -> None:
+    job = plan_job(forge, forge.found())
+    assert not job.failed, job.log
+    assert "1 variant in 1 location; the lock has all of them" in job.log
+    assert job.summary.startswith("<!-- reconciler plan: gpu-server -->\n### Plan for `gpu-server`: 1 to download")
+    assert (forge.here / "artifacts/plan/number").read_text() == "12\n"
+    plan = json.loads((forge.here / "artifacts/plan/plan.json").read_text())
+    assert [step["address"] for step in plan["steps"]] == ["tiny-chat@weights"]
+
+
+def test_a_lock_that_does_not_answer_the_manifest_fails_and_leaves_nothing(forge: Forge) -> None:
+    work = forge.found()
+    with (work / "gpu-server/reconciler.yaml").open("a") as file:
+        file.write("  other:\n    source: hf:acme/Other\n")
+    job = plan_job(forge, work)
+    assert job.failed == "validate"
+    assert "other is not in the lock" in job.log
+    assert not (forge.here / "artifacts").exists()
+
+
+def test_a_broken_rule_fails_the_job_after_the_plan_is_left(forge: Forge) -> None:
+    job = plan_job(forge, forge.found(MANIFEST + RULES))
+    assert job.failed == "rules"
+    assert "license apache-2.0 is not among mit" in job.log
+    assert "blocked: policy rule license" in job.summary
+    assert (forge.here / "artifacts/plan/plan.json").exists()
+
+
+def test_a_disk_that_is_too_small_on_the_runner_fails_nothing(forge: Forge) -> None:
+    full = "policy:\n  min_free: 1000000TiB\n  rules:\n    - { rule: free_space, min: 100% }\n"
+    job = plan_job(forge, forge.found(MANIFEST + full))
+    assert not job.failed, job.log
+    assert "::warning::some steps are blocked" in job.log
+
+
+def test_the_untrusted_workflow_has_nothing_to_give_away() -> None:
+    workflow, text = load("examples/github/plan.yml"), (ROOT / "examples/github/plan.yml").read_text()
+    assert list(workflow["on"]) == ["pull_request"]
+    assert workflow["permissions"] == {"contents": "read"}
+    assert "secrets." not in text
+    assert "github.token" not in text
+    [checkout] = [s for s in workflow["jobs"]["plan"]["steps"] if s.get("uses", "").startswith("actions/checkout")]
+    assert checkout["with"]["persist-credentials"] == "false"
+
+
+# -- GitHub: the comment, trusted -------------------------------------------------------------------------------------
+
+
+def comment_job(forge: Forge, head: str = HEAD) -> Job:
+    context = {
+        "github.event.workflow_run.event": "pull_request",
+        "github.event.workflow_run.id": "1",
+        "github.event.workflow_run.head_sha": head,
+        "github.token": TOKEN,
+        "github.repository": "acme/models",
+    }
+    return run_workflow(forge, "examples/github/comment.yml", "comment", context)
+
+
+def left(forge: Forge, plan: str, number: str = "12\n") -> Path:
+    """An artifact, as a job left it that anybody may have written."""
+    artifact = forge.here / "artifacts/plan"
+    artifact.mkdir(parents=True)
+    (artifact / "plan.json").write_text(plan)
+    (artifact / "number").write_text(number)
+    return artifact
+
+
+def knows(forge: Forge, *comments: dict[str, Any]) -> None:
+    state = forge.read() | {"pulls": {"12": HEAD, "13": "0" * 40}, "comments": list(comments)}
+    forge.write(state)
+
+
+def said(number: int, body: str, login: str = "github-actions[bot]", issue: int = 12) -> dict[str, Any]:
+    return {"id": number, "issue": issue, "body": body, "user": {"login": login}}
+
+
+def test_from_a_pull_request_to_its_comment(forge: Forge) -> None:
+    work = forge.found()
+    assert not plan_job(forge, work).failed
+    knows(forge)
+    job = comment_job(forge)
+    assert not job.failed, job.log
+    [comment] = forge.read()["comments"]
+    assert comment["issue"] == 12
+    assert comment["body"].startswith("<!-- reconciler plan: gpu-server -->\n### Plan for `gpu-server`: 1 to download")
+    assert "license: apache-2.0" in comment["body"]
+
+
+def test_the_comment_is_one_and_stays_where_it_is(forge: Forge) -> None:
+    mark = "<!-- reconciler plan: workstation -->"
+    others = [
+        said(1, "looks good", "ada"),
+        said(2, f"{mark}\nI am a person", "ada"),
+        said(3, "<!-- reconciler plan: other-box -->\n### Plan"),
+        said(4, f"{mark}\n### Plan of last week"),
+    ]
+    left(forge, dumps(plan_kit.workstation()))
+    knows(forge, *others)
+    job = comment_job(forge)
+    assert not job.failed, job.log
+    now = forge.read()["comments"]
+    assert now[:3] == others[:3]
+    assert len(now) == 4
+    assert now[3]["body"].startswith(f"{mark}\n### Plan for `workstation`: 1 to remove")
+
+
+def test_an_artifact_that_names_another_pull_request_is_not_posted_there(forge: Forge) -> None:
+    left(forge, dumps(plan_kit.workstation()), "13\n")
+    knows(forge)
+    job = comment_job(forge)
+    assert not job.failed, job.log
+    assert "::notice::the pull request has moved on" in job.log
+    assert forge.read()["comments"] == []
+
+
+@pytest.mark.parametrize("number", ["", "12; touch pwned", "$(touch pwned)", "../12", "-1", "0", "1" * 30, "12\n13"])
+def test_an_artifact_without_a_number_is_refused(forge: Forge, number: str) -> None:
+    left(forge, dumps(plan_kit.workstation()), number)
+    knows(forge)
+    job = comment_job(forge)
+    assert job.failed == "read", job.log
+    assert not list(forge.here.rglob("pwned"))
+    assert forge.read()["calls"] == []
+
+
+@pytest.mark.parametrize("plan", ["", "{}", "<!-- reconciler plan: x -->\n@everyone", '{"format_version": "1.0"}'])
+def test_an_artifact_that_is_no_plan_is_refused(forge: Forge, plan: str) -> None:
+    left(forge, plan)
+    knows(forge)
+    job = comment_job(forge)
+    assert job.failed == "read"
+    assert "Traceback" not in job.log
+    assert forge.read()["calls"] == []
+
+
+def test_a_link_in_the_artifact_is_not_followed(forge: Forge) -> None:
+    artifact = left(forge, "")
+    secret = forge.here / "secret.json"
+    secret.write_text(dumps(plan_kit.workstation()))
+    (artifact / "plan.json").unlink()
+    (artifact / "plan.json").symlink_to(secret)
+    knows(forge)
+    assert comment_job(forge).failed == "read"
+    assert forge.read()["calls"] == []
+
+
+def test_what_the_untrusted_job_wrote_is_never_posted_as_it_stands(forge: Forge) -> None:
+    """The control: the artifact holds a comment of its own, with a mention in it, and names that are markup."""
+    hostile = plan_kit.plan(
+        [plan_kit.remove("@everyone@x"), plan_kit.download("<img src=x>@x", reason="![](https://evil.example/x)")],
+        manifest_name="@everyone [x](https://evil.example)",
+        warnings=("@everyone https://evil.example #1",),
+    )
+    artifact = left(forge, dumps(hostile))
+    (artifact / "comment.md").write_text("@everyone look at https://evil.example")
+    active = re.compile(r"@everyone|https?:/|<img|\]\(")
+    assert active.search((artifact / "comment.md").read_text())
+    knows(forge)
+    job = comment_job(forge)
+    assert not job.failed, job.log
+    [comment] = forge.read()["comments"]
+    outside = re.sub(r"```+diff\n.*?\n```+\n|<!-- .*? -->", "", comment["body"], flags=re.DOTALL)
+    assert "evil" in comment["body"]
+    assert not active.search(outside)
+
+
+def test_without_an_artifact_nothing_is_said(forge: Forge) -> None:
+    knows(forge)
+    job = comment_job(forge)
+    assert not job.failed, job.log
+    assert forge.read()["calls"] == []
+
+
+def test_the_trusted_workflow_takes_no_file_of_the_pull_request() -> None:
+    workflow = load("examples/github/comment.yml")
+    used = [step.get("uses", "") for step in workflow["jobs"]["comment"]["steps"]]
+    assert list(workflow["on"]) == ["workflow_run"]
+    assert not [each for each in used if "checkout" in each]
+    assert load("examples/github/plan.yml")["name"] in workflow["on"]["workflow_run"]["workflows"]
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, Path("action.yml")], ids=str)
+def test_no_script_holds_an_expression(path: Path) -> None:
+    """Whoever chooses the value of an expression in a script writes the script: a branch may be called `$(…)`."""
+    found = load(str(path))
+    jobs = found["jobs"].values() if "jobs" in found else [found["runs"]]
+    scripts = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    assert scripts
+    assert not [script for script in scripts if "${{" in script]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=str)
+def test_every_workflow_says_its_permissions_and_a_limit_of_time(path: Path) -> None:
+    workflow = load(str(path))
+    assert workflow["permissions"]
+    assert all("timeout-minutes" in job for job in workflow["jobs"].values())
+    assert workflow["defaults"] == {"run": {"shell": "bash"}}
+
+
+# -- GitHub: the lock ------------------------------------------------------------------------------------------------
+
+
+def bump_job(forge: Forge, name: str) -> Job:
+    context = {"checkout": str(forge.clone(name)), "github.token": TOKEN}
+    return run_workflow(forge, "examples/github/lock-bump.yml", "bump", context)
+
+
+def test_no_pull_request_while_upstream_is_where_the_lock_is(forge: Forge) -> None:
+    forge.found()
+    job = bump_job(forge, "one")
+    assert not job.failed, job.log
+    assert "The lock is what upstream has." in job.log
+    assert forge.read()["pull_requests"] == []
+    assert forge.git("branch", "--list", cwd=forge.origin) == "* main"
+
+
+def test_a_moved_upstream_becomes_one_pull_request_that_later_runs_update(forge: Forge, hub: Hub) -> None:
+    forge.found()
+    second = hub.add(CHAT, weights(1), license="cc-by-nc-4.0")
+    job = bump_job(forge, "one")
+    assert not job.failed, job.log
+    [pull] = forge.read()["pull_requests"]
+    assert (pull["head"], pull["base"]) == ("reconciler/lock-bump", "main")
+    assert "### Plan for `gpu-server`: 1 to download" in pull["body"]
+    assert "license: cc-by-nc-4.0" in pull["body"]
+    assert "1 changed file" in pull["body"]
+    first = forge.git("rev-parse", "reconciler/lock-bump", cwd=forge.origin)
+    assert forge.git("diff", "--name-only", "main", first, cwd=forge.origin) == "gpu-server/reconciler.lock.json"
+    assert second in forge.git("show", f"{first}:gpu-server/reconciler.lock.json", cwd=forge.origin)
+
+    again = bump_job(forge, "two")
+    assert not again.failed, again.log
+    assert "reconciler/lock-bump is up to date" in again.log
+    assert forge.git("rev-parse", "reconciler/lock-bump", cwd=forge.origin) == first
+
+    third = hub.add(CHAT, weights(2))
+    assert not bump_job(forge, "three").failed
+    [pull] = forge.read()["pull_requests"]
+    assert "license: apache-2.0" in pull["body"]
+    assert third in forge.git("show", "reconciler/lock-bump:gpu-server/reconciler.lock.json", cwd=forge.origin)
+    assert forge.git("rev-list", "--count", "main..reconciler/lock-bump", cwd=forge.origin) == "1"
+
+
+def test_an_upstream_that_is_gone_fails_the_run_and_pushes_nothing(forge: Forge, hub: Hub) -> None:
+    forge.found()
+    hub.remove(CHAT)
+    job = bump_job(forge, "one")
+    assert job.failed == "look"
+    assert forge.git("branch", "--list", cwd=forge.origin) == "* main"
+
+
+# -- the action ------------------------------------------------------------------------------------------------------
+
+
+def action(forge: Forge, workspace: Path, **inputs: str) -> Job:
+    spec = load("action.yml")
+    given = {key: said["default"] for key, said in spec["inputs"].items()}
+    given |= {k.replace("_", "-"): v for k, v in inputs.items()}
+    job = Job(forge, workspace, {f"inputs.{key}": value for key, value in given.items()})
+    return job.steps(spec["runs"]["steps"], {})
+
+
+def test_the_action_plans_and_tells_what_it_found(forge: Forge) -> None:
+    job = action(forge, forge.found(), manifest="gpu-server/reconciler.yaml")
+    assert not job.failed, job.log
+    assert f"install --quiet {ROOT}" in (forge.here / "pip.log").read_text()
+    told = {key: job.text(out["value"]) for key, out in load("action.yml")["outputs"].items()}
+    plan = json.loads(Path(told["plan"]).read_text())
+    assert (told["exit-code"], told["plan-id"]) == ("2", plan["plan_id"])
+    assert Path(told["markdown"]).read_text() == job.summary
+
+
+def test_the_action_finds_the_default_manifest_in_its_directory(forge: Forge) -> None:
+    job = action(forge, forge.found(), working_directory="gpu-server")
+    assert not job.failed, job.log
+    assert job.outputs["plan"]["exit-code"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "failed"), [("rules", "judge"), ("blocked", "judge"), ("error", ""), ("nonsense", "judge")]
+)
+def test_the_action_fails_on_what_it_is_told_to(forge: Forge, fail_on: str, failed: str) -> None:
+    job = action(forge, forge.found(MANIFEST + RULES), manifest="gpu-server/reconciler.yaml", fail_on=fail_on)
+    assert job.failed == failed
+    assert job.outputs["plan"]["exit-code"] == "3"
+
+
+def test_the_action_fails_on_a_manifest_that_is_wrong(forge: Forge) -> None:
+    work = forge.found()
+    (work / "gpu-server/reconciler.yaml").write_text("version: 1\nnonsense: 1\n")
+    assert action(forge, work, manifest="gpu-server/reconciler.yaml").failed == "validate"
+
+
+# -- GitLab ----------------------------------------------------------------------------------------------------------
+
+GITLAB = {
+    "CI_API_V4_URL": "https://gitlab.example/api/v4",
+    "CI_PROJECT_ID": "5",
+    "CI_MERGE_REQUEST_IID": "12",
+    "RECONCILER_COMMENT_TOKEN": TOKEN,
+}
+
+
+def test_gitlab_plans_and_keeps_one_note(forge: Forge) -> None:
+    work = forge.found()
+    planned = run_gitlab(forge, "plan", work)
+    assert planned.code == 0, planned.out
+    assert "### Plan for `gpu-server`: 1 to download" in (work / "plan.md").read_text()
+    mark = "<!-- reconciler plan: gpu-server -->"
+    others = [{"id": n, "author": {"id": 8}, "body": f"{mark}\nnot the bot's"} for n in range(3)]
+    forge.write(forge.read() | {"comments": others})
+    for _ in range(2):
+        ran = run_gitlab(forge, "comment", work, **GITLAB)
+        assert ran.code == 0, ran.out
+    notes = forge.read()["comments"]
+    assert notes[:3] == others
+    [mine] = notes[3:]
+    assert mine["body"] == (work / "plan.md").read_text()
+    assert not (work / "token").exists()
+    assert TOKEN not in json.dumps(forge.read()["calls"])
+
+
+def test_gitlab_fails_on_a_broken_rule(forge: Forge) -> None:
+    ran = run_gitlab(forge, "plan", forge.found(MANIFEST + RULES))
+    assert ran.code == 1
+    assert "1 rules of the policy are broken" in ran.out
+
+
+def bump(forge: Forge, name: str) -> Ran:
+    project = str(forge.origin).removesuffix(".git")
+    return run_gitlab(
+        forge, "bump", forge.clone(name), CI_PROJECT_URL=project, CI_DEFAULT_BRANCH="main",
+        CI_SERVER_HOST="gitlab.example", RECONCILER_BUMP_TOKEN=TOKEN,
+    )  # fmt: skip
+
+
+def test_gitlab_moves_the_lock_in_a_merge_request(forge: Forge, hub: Hub) -> None:
+    forge.found()
+    said = forge.here / "options"
+    hook = forge.origin / "hooks/pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\nenv | grep ^GIT_PUSH_OPTION > {shlex.quote(str(said))}\n")
+    hook.chmod(0o755)
+    still = bump(forge, "one")
+    assert (still.code, said.exists()) == (0, False), still.out
+    moved = hub.add(CHAT, weights(1))
+    ran = bump(forge, "two")
+    assert ran.code == 0, ran.out
+    assert moved in forge.git("show", "reconciler-lock-bump:gpu-server/reconciler.lock.json", cwd=forge.origin)
+    assert {"merge_request.create", "merge_request.target=main"} <= {
+        line.partition("=")[2] for line in said.read_text().splitlines()
+    }
+    assert TOKEN not in ran.out
+
+
+def test_gitlab_gives_no_token_to_the_job_that_plans() -> None:
+    pipeline = load("examples/gitlab/.gitlab-ci.yml")
+    assert "TOKEN" not in json.dumps(pipeline["plan"])
+    assert "$RECONCILER_COMMENT_TOKEN" in pipeline["comment"]["rules"][0]["if"]
+    assert "schedule" in pipeline["bump"]["rules"][0]["if"]
+
+
+# -- hooks of pre-commit ----------------------------------------------------------------------------------------------
+
+
+def hooks() -> dict[str, dict[str, Any]]:
+    return {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
+
+
+def hook(forge: Forge, name: str, work: Path, *args: str) -> Ran:
+    return forge.run(*shlex.split(hooks()[name]["entry"]), *args, cwd=work)
+
+
+def test_every_hook_is_a_command_of_ours() -> None:
+    assert set(hooks()) == {"reconciler-validate", "reconciler-lock-check", "reconciler-fmt"}
+    for each in hooks().values():
+        program, command, *_ = shlex.split(each["entry"])
+        assert program == "reconciler"
+        assert command in cli.COMMANDS
+        assert each["language"] == "python"
+        assert each["pass_filenames"] is False
+
+
+def test_hooks_pass_on_what_is_sound_and_fail_on_what_is_not(forge: Forge, hub: Hub) -> None:
+    work, manifest = forge.found(), "gpu-server/reconciler.yaml"
+    assert hook(forge, "reconciler-validate", work, manifest).code == 0
+    assert hook(forge, "reconciler-lock-check", work, manifest).code == 0
+    hub.add(CHAT, weights(1))
+    assert hook(forge, "reconciler-lock-check", work, manifest).code == 2
+    with (work / manifest).open("a") as file:
+        file.write("  other:\n    source: hf:acme/Other\n")
+    assert hook(forge, "reconciler-validate", work, manifest).code == 1
+
+
+def test_the_formatting_hook_leaves_nothing_for_its_second_run(forge: Forge) -> None:
+    work, manifest = forge.found(), "gpu-server/reconciler.yaml"
+    assert hook(forge, "reconciler-fmt", work, manifest).code in (0, 1)
+    forge.git("commit", "--quiet", "--all", "--allow-empty", "--message=laid out", cwd=work)
+    assert hook(forge, "reconciler-fmt", work, manifest).code == 0
+    assert forge.git("status", "--porcelain", cwd=work) == ""
+    assert hook(forge, "reconciler-validate", work, manifest).code == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "validated", "formatted"),
+    [
+        ("reconciler.yaml", True, True),
+        ("gpu-server/reconciler.yaml", True, True),
+        ("gpu-server/reconciler.lock.json", True, False),
+        ("manifests/chat.yml", True, True),
+        ("manifests.lock.json", True, False),
+        ("workstation.lock.json", True, False),
+        ("docs/readme.md", False, False),
+        ("package.json", False, False),
+        ("examples/other.yaml", False, False),
+    ],
+)
+def test_hooks_run_for_manifests_and_locks(path: str, validated: bool, formatted: bool) -> None:
+    found = hooks()
+    assert bool(re.search(found["reconciler-validate"]["files"], path)) is validated
+    assert bool(re.search(found["reconciler-fmt"]["files"], path)) is formatted
+
+
+# -- systemd ---------------------------------------------------------------------------------------------------------
+
+
+def unit(name: str) -> configparser.ConfigParser:
+    found = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",), comment_prefixes=("#",))
+    found.optionxform = str  # type: ignore[assignment, method-assign]
+    found.read(ROOT / "examples/systemd" / name, encoding="utf-8")
+    return found
+
+
+def commands(name: str) -> list[list[str]]:
+    """What a service starts, in order."""
+    text = (ROOT / "examples/systemd" / name).read_text()
+    return [shlex.split(line) for line in re.findall(r"^ExecStart(?:Pre)?=(.+)$", text, re.MULTILINE)]
+
+
+def start(forge: Forge, name: str, checkout: Path) -> tuple[int, str]:
+    """Start a service: its commands one after the other, up to the first that fails."""
+    allowed = {0, *map(int, unit(name).get("Service", "SuccessExitStatus", fallback="0").split())}
+    out = ""
+    for words in commands(name):
+        program = {"/usr/local/bin/reconciler": "reconciler", "/usr/bin/git": "git"}[words[0]]
+        ran = forge.run(program, *words[1:], cwd=checkout)
+        out += ran.out
+        if ran.code not in allowed:
+            return ran.code, out
+    return 0, out
+
+
+def test_the_services_apply_what_was_merged_and_find_drift(forge: Forge) -> None:
+    work = forge.found()
+    box = forge.clone("box")
+    code, told = start(forge, "reconciler-drift.service", box)
+    assert code == 2, told
+    code, told = start(forge, "reconciler.service", box)
+    assert code == 0, told
+    code, told = start(forge, "reconciler-drift.service", box)
+    assert code == 0, told
+    [placed] = (forge.here / "home/weights").rglob("model.safetensors")
+    placed.write_bytes(b"x" + placed.read_bytes()[1:])
+    code, told = start(forge, "reconciler-drift.service", box)
+    assert code == 8, told
+    placed.unlink()
+    assert start(forge, "reconciler-drift.service", box)[0] == 16
+    assert work.exists()
+
+
+def test_removals_wait_for_somebody(forge: Forge) -> None:
+    work = forge.found()
+    box = forge.clone("box")
+    assert start(forge, "reconciler.service", box)[0] == 0
+    (work / "gpu-server/reconciler.yaml").write_text(MANIFEST.partition("variants:")[0])
+    assert forge.run("reconciler", "lock", "gpu-server/reconciler.yaml", cwd=work).code == 0
+    forge.git("commit", "--quiet", "--all", "--message=drop it", cwd=work)
+    forge.git("push", "--quiet", str(forge.origin), "main", cwd=work)
+    code, told = start(forge, "reconciler.service", box)
+    assert code == 0, told
+    assert "none of the changes is approved" in told
+    assert list((forge.here / "home/weights").rglob("model.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["reconciler", "reconciler-drift"])
+def test_a_timer_starts_the_service_of_its_name(name: str) -> None:
+    timer, service = unit(f"{name}.timer"), unit(f"{name}.service")
+    assert timer["Timer"]["OnCalendar"]
+    assert timer["Install"]["WantedBy"] == "timers.target"
+    assert service["Service"]["Type"] == "oneshot"
+    assert not [words for words in commands(f"{name}.service") if not words[0].startswith("/")]
+
+
+# -- the pages -------------------------------------------------------------------------------------------------------
+
+
+def test_every_file_stands_in_the_page() -> None:
+    page = (ROOT / "docs/gitops.md").read_text()
+    shipped = [*WORKFLOWS, *((ROOT / "examples/systemd").iterdir()), ROOT / "examples/gitlab/.gitlab-ci.yml"]
+    names = [Path(path).name for path in shipped] + ["action.yml", ".pre-commit-hooks.yaml"]
+    assert not [name for name in names if name not in page]
+
+
+def test_shell_steps_need_no_program_beyond_those_of_a_runner() -> None:
+    """Python, git, `gh` or `curl`, and the shell's own: no `jq` that a small image has not."""
+    texts = [(ROOT / path).read_text() for path in [*WORKFLOWS, "action.yml", "examples/gitlab/.gitlab-ci.yml"]]
+    assert not [text for text in texts if re.search(r"\bjq\b", text)]
+    assert shutil.which("bash")
