@@ -1,0 +1,51 @@
+"""What the command line does, as functions that return values, raise the errors of `errors`, and print nothing.
+
+They are meant to be imported from `reconciler` itself: `from reconciler import load_manifest, plan, apply`.
+"""
+
+from reconciler.api.acting import apply, forget, gc, plan_undo, repair, undo
+from reconciler.api.declaring import add, format_manifest, import_models, rename
+from reconciler.api.ground import Event, ManifestLike, Progress
+from reconciler.api.looking import (
+    detect_model,
+    list_generations,
+    list_records,
+    list_roles,
+    load_settings,
+    resolve_source,
+    status,
+    verify,
+)
+from reconciler.api.planning import load_manifest, load_plan, lock, outdated, plan, render_plan, save_plan, validate
+
+__all__ = [
+    "Event",
+    "ManifestLike",
+    "Progress",
+    "add",
+    "apply",
+    "detect_model",
+    "forget",
+    "format_manifest",
+    "gc",
+    "import_models",
+    "list_generations",
+    "list_records",
+    "list_roles",
+    "load_manifest",
+    "load_plan",
+    "load_settings",
+    "lock",
+    "outdated",
+    "plan",
+    "plan_undo",
+    "rename",
+    "render_plan",
+    "repair",
+    "resolve_source",
+    "save_plan",
+    "status",
+    "undo",
+    "validate",
+    "verify",
+]

@@ -1,0 +1,113 @@
+"""Write manifests: declare, rename, take over what is there, lay out. Comments and order stay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from reconciler.api.ground import Flags, ManifestLike, Progress, loaded_of, settings_of, upstream
+
+if TYPE_CHECKING:
+    from reconciler.importing import Row
+    from reconciler.state import Pin
+
+
+class Added(NamedTuple):
+    """A variant that was declared: its name and pin, and the files that were written; none when it was known."""
+
+    variant: str
+    pin: Pin
+    written: tuple[Path, ...]
+
+
+class Imported(NamedTuple):
+    """What an import found, row by row with the reason, and the files that were written."""
+
+    rows: tuple[Row, ...]
+    written: tuple[Path, ...]
+
+
+def add(
+    source: str,
+    manifest: str | os.PathLike[str] | None = None,
+    *,
+    name: str | None = None,
+    location: str | None = None,
+    files: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    roles: Iterable[str] = (),
+    settings: Flags = None,
+    progress: Progress | None = None,
+    **more: Any,
+) -> Added:
+    """Declare one more variant: ask its source, name it, write manifest and lock. Nothing is downloaded.
+
+    `more` are other fields of a variant (`backend="vllm"`, `served_as="x"`). Raise InputError for what cannot be
+    declared, SourceError when the source refuses.
+    """
+    from reconciler.adding import INTO
+    from reconciler.adding import add as added
+    from reconciler.importing.merge import write
+    from reconciler.importing.target import open_target
+
+    target = open_target(None if manifest is None else os.fspath(manifest), INTO)
+    said: dict[str, Any] = {"source": source, **more}
+    said |= {key: given for key, given in (("files", list(files)), ("exclude", list(exclude))) if given}
+    if location is not None:
+        said["location"] = location
+    world = upstream(target.loaded, settings_of(target.loaded, settings), progress, offline=False)
+    merged, pin = added(target, said, world, name=name, roles=tuple(roles))
+    return Added(merged.rows[0].what, pin, tuple(write(merged)))
+
+
+def import_models(
+    subject: str,
+    *args: str,
+    manifest: str | os.PathLike[str] | None = None,
+    offline: bool = False,
+    settings: Flags = None,
+    progress: Progress | None = None,
+) -> Imported:
+    """Add what is on this machine to a manifest (made when absent) and its lock; nothing is moved or fetched.
+
+    `subject` and `args` are those of `reconciler import`: `"hf-cache"`, `"tree", "~/models"`, and so on. Doing it again
+    changes nothing. Raise InputError for a subject that is none, ManifestError when the manifest would not load.
+    """
+    from reconciler.digests import Digests
+    from reconciler.errors import InputError
+    from reconciler.importing import Table, importer_of
+    from reconciler.importing.ask import request_of
+    from reconciler.importing.merge import merge, write
+    from reconciler.importing.target import open_target
+
+    try:
+        importer = importer_of(subject)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    target = open_target(None if manifest is None else os.fspath(manifest))
+    chosen = settings_of(target.loaded, settings)
+    world = upstream(target.loaded, chosen, progress, offline=offline)
+    with Digests(chosen.cache / "digests.sqlite") as digests:
+        request = request_of(target, args, os.environ, world, digests)
+        gathered = [each for each in importer.gather(request) if not isinstance(each, Table)]
+    merged = merge(target, gathered)
+    return Imported(merged.rows, tuple(write(merged)))
+
+
+def rename(old: str, new: str, manifest: ManifestLike = None) -> tuple[Path, ...]:
+    """Rename a variant in manifest, roles and lock, and return the files that changed; the next plan recognises it.
+
+    Raise InputError for a name that is not there, is taken or cannot be one.
+    """
+    from reconciler import renaming
+
+    return renaming.write(renaming.rename(loaded_of(manifest), old, new))
+
+
+def format_manifest(text: str, *, where: str = "manifest") -> str:
+    """Return the text of a manifest's file in its one layout; only white space changes. Raise ManifestError."""
+    from reconciler.formatting import formatted
+
+    return formatted(text, where=where)

@@ -1,0 +1,177 @@
+"""Look: what is managed, what became of it, what a directory or a source holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from reconciler.api.ground import Flags, ManifestLike, Progress, loaded_of, means, settings_of, telling, upstream
+
+if TYPE_CHECKING:
+    from reconciler.detect import Detected
+    from reconciler.drift import Row
+    from reconciler.generations import Generation
+    from reconciler.plan import Plan
+    from reconciler.settings import Settings
+    from reconciler.state import Pin, Record
+    from reconciler.verify import Verification
+
+
+class Status(NamedTuple):
+    """What became of every variant since it was recorded, and what apply would do."""
+
+    rows: tuple[Row, ...]
+    plan: Plan
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing has drifted and nothing is to be done."""
+        return self.plan.is_empty and not any(row.has_drifted for row in self.rows)
+
+
+class Serving(NamedTuple):
+    """A variant's place in the order of a role, 1 first; `record` is None while it is not there."""
+
+    variant: str
+    position: int
+    record: Record | None
+
+
+def load_settings(manifest: ManifestLike = None, **flags: object) -> Settings:
+    """Return every setting that holds, and in `origins` where it came from. Raise InputError when any is wrong.
+
+    Without a manifest a project's settings are looked for from the current directory upward.
+    """
+    return settings_of(None if manifest is None else loaded_of(manifest), flags)
+
+
+def status(
+    manifest: ManifestLike = None,
+    *,
+    offline: bool = False,
+    settings: Flags = None,
+    progress: Progress | None = None,
+) -> Status:
+    """Compare what was recorded with what is there, beside the plan. Only files whose stat changed are read."""
+    from reconciler import drift
+    from reconciler.holding import open_registry
+    from reconciler.plan import Selection
+    from reconciler.survey import survey
+    from reconciler.verify import verify as judged
+
+    loaded = loaded_of(manifest)
+    with means(loaded, settings_of(loaded, settings), progress, offline=offline) as given:
+        seen = survey(loaded, open_registry(loaded, telling(progress)), given, Selection())
+        contents = seen.world.contents
+        records = [held.record for held in contents.ours]
+        checked = judged(records, contents.locations, given.digests, full=False, watch=given.watch)
+    return Status(drift.rows(seen.plan, contents.ours, checked.findings), seen.plan)
+
+
+def verify(
+    manifest: ManifestLike = None,
+    *,
+    variants: Iterable[str] = (),
+    full: bool = False,
+    settings: Flags = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Check managed files against their recorded digests, on all cores; `repair` mends what is bad.
+
+    `variants` are globs over VARIANT or VARIANT@LOCATION; `full` reads every byte again. Raise InputError for a glob
+    that names nothing.
+    """
+    from reconciler.holding import open_registry
+    from reconciler.survey import look
+    from reconciler.verifying import check
+
+    loaded = loaded_of(manifest)
+    with means(loaded, settings_of(loaded, settings), progress, offline=True) as given:
+        contents = look(loaded, open_registry(loaded, telling(progress)))
+        return check(contents, given, tuple(variants), full=full)
+
+
+def list_records(manifest: ManifestLike = None, *, progress: Progress | None = None) -> tuple[Record, ...]:
+    """Return what the registry says of every managed variant, by location and name. Raise RegistryError."""
+    from reconciler.holding import open_registry
+    from reconciler.registry import records
+
+    loaded = loaded_of(manifest)
+    ours = [r for r in records(open_registry(loaded, telling(progress))) if r.manifest == loaded.identity]
+    return tuple(sorted(ours, key=lambda record: (record.address.location, record.address.variant)))
+
+
+def list_roles(manifest: ManifestLike = None, *, progress: Progress | None = None) -> Mapping[str, tuple[Serving, ...]]:
+    """Return each role of the manifest with its variants in order of preference. Raise RegistryError."""
+    loaded = loaded_of(manifest)
+    ours = {record.address.variant: record for record in list_records(loaded, progress=progress)}
+    return {
+        role: tuple(Serving(name, position, ours.get(name)) for position, name in enumerate(names, 1))
+        for role, names in loaded.manifest.roles.items()
+    }
+
+
+def list_generations(manifest: ManifestLike = None) -> tuple[Generation, ...]:
+    """Return what each apply of this manifest left for `undo`, the oldest first. Raise RegistryError."""
+    from reconciler import generations
+
+    loaded = loaded_of(manifest)
+    found = (generations.read(loaded.registry, number) for number in generations.listing(loaded.registry))
+    return tuple(each for each in found if each.result.get("manifest") == loaded.identity)
+
+
+def detect_model(directory: str | os.PathLike[str]) -> Detected:
+    """Return format, quantisation, kind and the like of the files below a directory, told by their headers.
+
+    Nothing in them is trusted and none is run; what is wrong with them stands in `problems`. Raise DiskError when the
+    directory cannot be listed.
+    """
+    from reconciler.detect import detect_directory
+    from reconciler.disk import disk_error
+
+    root = Path(directory)
+    try:
+        paths = [
+            Path(folder, name).relative_to(root).as_posix()
+            for folder, _, names in os.walk(root, onerror=_raise)
+            for name in names
+        ]
+    except OSError as error:
+        raise disk_error(error, str(root)) from error
+    return detect_directory(root, sorted(paths))
+
+
+def resolve_source(
+    source: str,
+    *,
+    files: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    offline: bool = False,
+    settings: Flags = None,
+    progress: Progress | None = None,
+) -> Pin:
+    """Ask a source what it has now: revision, licence, and every file with size and digest. Nothing is downloaded.
+
+    `source` is what a manifest would say (`hf:owner/repo@branch`), or the web address of a model. Raise InputError for
+    what is no source, SourceError when it refuses.
+    """
+    from reconciler import links, resolve, sources
+    from reconciler.errors import InputError
+    from reconciler.importing.claims import request_of
+
+    if source.startswith(("https://", "http://")):
+        read = links.read(source)
+        source = read.source or source
+    said = {"source": source, "files": list(files), "exclude": list(exclude)}
+    try:
+        sources.check(source)
+        world = upstream(None, settings_of(None, settings), progress, offline=offline)
+        return resolve.ask(request_of("", {key: value for key, value in said.items() if value}), world)
+    except ValueError as error:
+        raise InputError(str(error), where=source) from None
+
+
+def _raise(error: OSError) -> None:
+    raise error
