@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from reconciler import sources
 from reconciler.agreement import asked_source, fits, mismatch, pins_another
@@ -15,7 +15,7 @@ from reconciler.inert import inert, suggest
 from reconciler.lockfile import Lock
 from reconciler.routing import may_reach
 from reconciler.sources import Request, World, headers, selection
-from reconciler.state import Artifact, Digest, Pin
+from reconciler.state import GATED, Artifact, Digest, Pin
 from reconciler.ui.kinds import ui_of
 from reconciler.ui.previews import is_preview
 
@@ -188,7 +188,7 @@ def check(loaded: Loaded, lock: Lock | None, world: World) -> tuple[Moved, ...]:
 
 
 def _moved(variant: str, old: Pin | None, new: Pin) -> Moved | None:
-    if old is not None and replace(old, about=_without_headers(old)) == new:
+    if old is not None and _compared(old) == _compared(new):
         return None
     before = {_identity(file): file for file in old.files} if old else {}
     after = {_identity(file): file for file in new.files}
@@ -199,8 +199,9 @@ def _moved(variant: str, old: Pin | None, new: Pin) -> Moved | None:
     return Moved(variant, old.revision if old else None, new.revision, size, tuple(paths), sizes[0], sizes[1])
 
 
-def _without_headers(pin: Pin) -> dict[str, Any]:
-    return {key: value for key, value in pin.about.items() if key != headers.KEY}
+def _compared(pin: Pin) -> Pin:
+    """Return a pin without what changes while the bytes stand still: headers not asked for, who must agree to what."""
+    return replace(pin, about={key: value for key, value in pin.about.items() if key not in (headers.KEY, GATED)})
 
 
 def _identity(file: Artifact) -> str:

@@ -62,6 +62,10 @@ class Support(NamedTuple):
     revision: str
 
 
+GATED = "gated"
+"""Key of `Pin.about`: how the Hub grants access where everybody must agree to something first, `auto` or `manual`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pin:
     """What the lock holds of one variant: exact revision and files, sorted by path.
@@ -298,6 +302,20 @@ class Record:
     told: Mapping[str, Any] = field(default_factory=dict)
     """What the bytes tell besides format and quantisation (`examine`), and the version of the `detector` that read
     them; JSON values. Empty: nobody has looked."""
+
+
+class Seen(NamedTuple):
+    """What the files of a record tell. `told` is what a record keeps of it besides format and quantisation.
+
+    It has `detector` (the version of ours) and, where they are known, `kind`, `architecture`, `parameters`,
+    `size_label` (`8B`), `context_length`, `capabilities` (`text`, `vision`, `tools`, …), `license`, `chat_template`
+    (`source`: external, embedded or missing; `path`, `external`, `embedded`) and `readme` (`path`, `license`,
+    `license_hint`, `quants`, `details`, `backends`).
+    """
+
+    format: str | None
+    quant: str | None
+    told: Mapping[str, Any]
 
 
 Known = Mapping[tuple[int, int, int, int], Mapping[Algorithm, Digest]]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_kit import Box, a_box
 from manifest_kit import HEAD, loaded, mistakes
 
 from reconciler.plan import Step
@@ -314,3 +316,64 @@ def test_the_schema_says_the_same() -> None:
     assert not valid(rule="size")
     assert not valid(rule="gated", allow=["x"])
     assert not valid(allow=["x"])
+
+
+# -- on a machine -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def box(world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Box]:
+    with a_box(world, monkeypatch, capsys) as found:
+        yield found
+
+
+def with_rules(box: Box, *rules: str) -> None:
+    lines = "".join(f"    - {{ {each} }}\n" for each in rules)
+    box.write({"roles:\n": f"policy:\n  rules:\n{lines}roles:\n"})
+
+
+def test_a_broken_rule_ends_the_plan_with_3_and_apply_runs_the_others(box: Box) -> None:
+    box.hub.add("acme/Tiny-Chat", {"config.json": b"{}"}, license="cc-by-nc-4.0")
+    with_rules(box, "rule: license, deny: ['*-nc-*']", "rule: size, max: 1, severity: warning, only: [tiny-chat]")
+    told = box.run("plan", "box.yaml")
+    assert told.code == 3
+    assert "blocked: policy rule license: license cc-by-nc-4.0 is denied by `*-nc-*` (choose another, or" in told.out
+    assert f"`exempt: [tiny-chat]` at {box.manifest.name}:" in told.out
+    assert "Warning: tiny-chat@weights: policy rule size: 2 B, and a variant may have 1 B" in told.out
+    assert box.run("apply", "box.yaml", "--yes").code == 3
+    assert [path.suffix for path in box.here.rglob("*.*") if path.suffix in (".gguf", ".safetensors")] == [".gguf"] * 2
+    with_rules(box, "rule: license, deny: ['*-nc-*'], exempt: [tiny-chat]")
+    assert box.run("plan", "box.yaml").code == 0
+
+
+def test_findings_are_in_the_document_and_in_a_saved_plan(box: Box) -> None:
+    with_rules(box, "rule: license, allow: [mit], only: [tiny-chat]", "rule: size, max: 1, severity: info")
+    told = box.run("plan", "box.yaml", "--json", "-o", "plan.json")
+    assert [(f["address"], f["rule"], f["severity"]) for f in told.json["findings"]] == [
+        ("tiny-chat@weights", "license", "error"), ("tiny-chat@weights", "size", "info"),
+        ("tiny-gguf-iq4_xs@lmstudio", "size", "info"), ("tiny-gguf-q4_k_m@lmstudio", "size", "info"),
+    ]  # fmt: skip
+    assert box.run("show", "plan.json", "--json").json["findings"] == told.json["findings"]
+    assert "Policy, info: tiny-gguf-q4_k_m@lmstudio: policy rule size" in box.run("show", "plan.json").out
+
+
+def test_undo_brings_back_what_a_new_rule_would_refuse(box: Box) -> None:
+    box.apply()
+    box.without("tiny-chat")
+    assert box.run("apply", "box.yaml", "--yes").code == 0
+    text = box.manifest.read_text()
+    box.manifest.write_text(text + "policy: { rules: [{ rule: license, allow: [mit] }] }\n")
+    assert box.run("undo", "box.yaml", "--yes").code == 0
+    assert box.weight("model.safetensors").exists()
+
+
+def test_a_gated_repository_is_known_from_the_lock_without_asking(box: Box) -> None:
+    box.hub.token = "t"
+    box.hub.add("acme/Tiny-Chat", {"config.json": b"{}"}, gated="manual")
+    assert box.run("lock", "box.yaml").code == 0
+    assert '"about": {"gated": "manual"}' in (box.here / "box.lock.json").read_text()
+    assert box.run("lock", "box.yaml", "--check").code == 0
+    told = box.run("plan", "box.yaml", "--offline", "--locked", "--markdown")
+    assert told.out.count("gated: upstream asks everybody to agree to something first") == 1
+    with_rules(box, "rule: gated")
+    assert box.run("plan", "box.yaml", "--offline", "--locked").code == 3

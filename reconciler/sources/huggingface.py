@@ -19,7 +19,7 @@ from reconciler.references import Reference, parse
 from reconciler.secrets import redact
 from reconciler.sources import Request, World, refusals, selection, urls
 from reconciler.sources.patience import Answer
-from reconciler.state import Artifact, Pin
+from reconciler.state import GATED, Artifact, Pin
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -43,7 +43,7 @@ def resolve(request: Request, world: World) -> Pin:
     """Ask the Hub for the commit, and for the files there that the request selects."""
     found = listing(request.source, request.revision, world)
     files = selection.select(found.files, request)
-    about = {"gated": found.gated} if found.gated else {}
+    about = {GATED: found.gated} if found.gated else {}
     return Pin(request.source, found.revision, files, found.license, about=about)
 
 
