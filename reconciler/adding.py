@@ -25,13 +25,15 @@ def add(
 ) -> tuple[Merged, Pin]:
     """Return manifest and lock with one more variant, and its pin; `importing.merge.write` writes them.
 
-    `said` is what the manifest will say of it, `source` at least; without `name` the rule makes one; `roles` are those
+    `said` is what the manifest will say of it, `source` at least, which may be the web address of a model of the Hub
+    or of Civitai; without `name` the rule makes one; `roles` are those
     that it serves as the last choice. Raise InputError for what cannot be added, and for several quants side by side
     that no `files` chooses from; SourceError when the source refuses.
     """
     from reconciler.importing import Found
     from reconciler.importing.merge import merge
 
+    said = _of_page(said)
     _check(target, name, said.get("location"))
     pin = _resolved(said, world)
     if not said.get("files"):
@@ -42,6 +44,22 @@ def add(
     if row.kind in ("problem", "left-out"):
         raise InputError(row.why, where=said["source"])
     return merged, pin
+
+
+def _of_page(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the manifest will say, where the web address of a page or file was given instead of a source."""
+    from reconciler import links
+
+    source = str(said["source"])
+    if not source.startswith(("https://", "http://")):
+        return said
+    found = links.read(source)
+    if found.source.startswith(("https://", "http://")):
+        return said
+    if not found.source:
+        raise InputError(found.why, where=source.partition("?")[0])
+    file = f"{found.file}**" if found.file.endswith("/") else found.file
+    return {**said, "source": found.source, **({"files": [file]} if file and not said.get("files") else {})}
 
 
 def _check(target: Target, name: str | None, location: str | None) -> None:

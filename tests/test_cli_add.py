@@ -151,3 +151,40 @@ def test_a_private_address_needs_a_word(box: Box) -> None:
     assert box.run("add", "box.yaml", url, "--location", "weights", "--insecure").code == 0
     [variant] = load(box.manifest).manifest.variants.values()
     assert variant.insecure
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "files"),
+    [
+        (CHAT, f"hf:{CHAT}", ()),
+        (f"{CHAT}/tree/main", f"hf:{CHAT}", ()),
+        (f"{GGUF}/blob/main/Tiny-Q4_K_M.gguf", f"hf:{GGUF}", ("Tiny-Q4_K_M.gguf",)),
+    ],
+)
+def test_the_address_of_a_page_of_the_hub_is_what_it_means(
+    box: Box, path: str, source: str, files: tuple[str, ...]
+) -> None:
+    told = box.run("add", "box.yaml", f"https://huggingface.co/{path}", "--name", "mine")
+
+    assert told.code == 0, told.err
+    variant = load(box.manifest).manifest.variants["mine"]
+    assert (variant.source, variant.files) == (source, files)
+
+
+def test_an_address_that_means_no_model_is_refused_without_its_query(box: Box) -> None:
+    told = box.run("add", "box.yaml", "https://civitai.com/images/3?token=CANARY")
+
+    assert told.code == 1
+    assert "civitai.com/models/ID" in told.err
+    assert "CANARY" not in told.err
+
+
+def test_what_serves_it_and_what_lends_it_files_can_be_said(box: Box) -> None:
+    words = ("--backend", "vllm", "--served-as", "tiny", "--support", f"hf:{CHAT}")
+    told = box.run("add", "box.yaml", f"hf:{GGUF}", "--files", "*Q4_K_M.gguf", "--name", "mine", *words)
+
+    assert told.code == 0, told.err
+    variant = load(box.manifest).manifest.variants["mine"]
+    assert (variant.backend, variant.served_as, variant.support) == ("vllm", "tiny", f"hf:{CHAT}")
+    support = lockfile.read(lockfile.path_for(box.manifest)).pins["mine"].support  # type: ignore[union-attr]
+    assert support is not None

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def command(
     words: Annotated[
-        list[str], typer.Argument(metavar="[MANIFEST] SOURCE", help="The manifest, then hf:owner/repo or the like.")
+        list[str],
+        typer.Argument(metavar="[MANIFEST] SOURCE", help="The manifest, then hf:owner/repo, or the address of a page."),
     ],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Its name; default: made by the rule.")] = None,
     location: Annotated[str | None, typer.Option(metavar="LOCATION", help="Where; default: by the routes.")] = None,
@@ -27,6 +28,13 @@ def command(
     exclude: Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Files to leave out.")] = None,
     role: Annotated[
         list[str] | None, typer.Option("--role", metavar="ROLE", help="A role that it serves, as the last choice.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option(metavar="NAME", help="What serves it, as vllm.")] = None,
+    served_as: Annotated[
+        str | None, typer.Option("--served-as", metavar="NAME", help="The name under which it is served.")
+    ] = None,
+    support: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="A repository that lends missing config and tokenizer files.")
     ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Allow plain http, or an address in a private network.")
@@ -43,6 +51,7 @@ def command(
       reconciler add hf:Qwen/Qwen2.5-7B-Instruct-GGUF --files '*q4_k_m*.gguf'
       reconciler add workstation.yaml hf:Qwen/Qwen2.5-7B-Instruct --role chat
       reconciler add hf:owner/repo@branch --name mine --location weights
+      reconciler add https://huggingface.co/owner/repo --backend vllm
     """
     from reconciler.adding import INTO, add
     from reconciler.importing.merge import write
@@ -54,8 +63,8 @@ def command(
     target = open_target(words[0] if len(words) == 2 else None, INTO)
     said: dict[str, Any] = {"source": source, **({"insecure": True} if insecure else {})}
     said |= {key: list(given) for key, given in (("files", files), ("exclude", exclude)) if given}
-    if location is not None:
-        said["location"] = location
+    more = {"location": location, "backend": backend, "served_as": served_as, "support": support}
+    said |= {key: value for key, value in more.items() if value is not None}
     merged, pin = add(target, said, session.upstream(target.loaded, offline=False), name=name, roles=role or ())
     written = write(merged)
     _tell(merged, pin, [str(path) for path in written], json)
