@@ -18,6 +18,8 @@ from reconciler.state import Address, ObservedLocation
 if TYPE_CHECKING:
     from reconciler.manifest import Loaded
 
+_CROWDED = "policy rule free_space:"
+"""What the reason of a block holds that is due to a rule of free space."""
 UNKNOWN = "unknown"
 """The licence or format that nobody states, as `allow` and `deny` name it."""
 
@@ -68,7 +70,8 @@ def findings(
 ) -> tuple[Finding, ...]:
     """Return everything that the rules say of the steps, blocked or not, in the order of the steps.
 
-    Of free space, what the unblocked steps leave of it, one after the other.
+    Of free space, what the unblocked steps leave of it, one after the other; a step that would leave too little, and
+    is blocked for it, leaves what was there.
     """
     if not rules:
         return ()
@@ -79,9 +82,14 @@ def findings(
         place = locations.get(step.address.location)
         if is_judged(step):
             found += _broken(step, stated)
-        if step.blocked is None and place is not None and place.device in free and not place.by_api:
-            free[place.device] -= step.needs
-            found += crowded(step, place, free[place.device], rules)
+        if place is None or place.by_api or place.device not in free:
+            continue
+        left = free[place.device] - step.needs
+        if step.blocked is None:
+            free[place.device] = left
+            found += crowded(step, place, left, rules)
+        elif _CROWDED in step.blocked:
+            found += crowded(step, place, left, [rule for rule in rules if rule.severity == "error"])
     return tuple(found)
 
 

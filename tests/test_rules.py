@@ -245,6 +245,16 @@ def test_findings_tell_every_severity_also_of_steps_that_are_blocked_for_somethi
     ]  # fmt: skip
 
 
+def test_a_step_that_is_blocked_for_free_space_is_a_finding_and_takes_none() -> None:
+    place = have(free_bytes=20 * MIB, total_bytes=100 * MIB)
+    rules = (rule("free_space", min=0.1),)
+    wants = [want("big", f"b*{15 * MIB}"), want("small", f"s*{4 * MIB}")]
+    steps = tuple(plan(wants, [place], limits=Limits(1.0, 0, rules)).values())
+    [found] = findings(steps, {"disk": place}, rules)
+    assert (str(found.address), found.severity) == ("big@disk", "error")
+    assert found.text == next(step.blocked for step in steps if step.blocked)
+
+
 def test_without_rules_there_are_no_findings() -> None:
     steps = tuple(judged().values())
     assert findings(steps, {"disk": have()}, ()) == ()
