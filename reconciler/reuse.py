@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from reconciler.content import Contents, Question
 from reconciler.plan import FileRow, Method
@@ -45,7 +46,7 @@ class Shelf:
         if origin:
             near = self._device(origin.partition(":")[0]) == self._device(address.location)
             return Provision("link" if near else "copy", origin)
-        if url.startswith("file:"):
+        if url.startswith("file:") and unquote(urlsplit(url).path) != self._path(address.location, wanted.path):
             return Provision("copy", url)
         return Provision("fetch", "")
 
@@ -67,6 +68,10 @@ class Shelf:
         there = origin.partition(":")[0]
         served = (self.contents.locations[location].by_api, self.contents.locations[there].by_api)
         return any(served) and there != location
+
+    def _path(self, location: str, path: str) -> str:
+        """Return the absolute path of a file; one that comes from there and is gone cannot be copied from there."""
+        return f"{self.contents.locations[location].root}/{path}"
 
     def _device(self, location: str) -> int:
         return self.contents.locations[location].device

@@ -29,6 +29,15 @@ def command(
     report: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the report as FILE.csv or FILE.json.")
     ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Take what has no known origin, too: it comes from where it lies.")
+    ] = False,
+    include_testing: Annotated[
+        bool, typer.Option("--include-testing", help="Take records of tests, too (imageworks).")
+    ] = False,
+    include_missing: Annotated[
+        bool, typer.Option("--include-missing", help="Take records whose files are gone, too (imageworks).")
+    ] = False,
     json: session.Json = False,
     offline: session.Offline = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List what is known already, too.")] = False,
@@ -56,7 +65,8 @@ def command(
         raise InputError(f"cannot import {subject!r}", hint=_near(subject))
     path = reports.check_path(report) if report else None
     target = open_target(manifest)
-    gathered, table = _gathered(subject, tuple(args or ()), target, offline=offline)
+    also = [word for word, wanted in (("testing", include_testing), ("missing", include_missing)) if wanted]
+    gathered, table = _gathered(subject, tuple(args or ()), target, offline=offline, local=local, also=also)
     merged = merge(target, gathered)
     written = write(merged)
     if path is not None:
@@ -76,7 +86,7 @@ def command(
 
 
 def _gathered(
-    subject: str, args: Sequence[str], target: Target, *, offline: bool
+    subject: str, args: Sequence[str], target: Target, *, offline: bool, local: bool, also: Sequence[str]
 ) -> tuple[list[Found | Row], Table | None]:
     """Let the importer look; what it needs is opened for it. Return what it found, and its own report if it has one."""
     from reconciler.digests import Digests
@@ -85,7 +95,7 @@ def _gathered(
 
     world = session.upstream(target.loaded, offline=offline)
     with Digests(session.digest_cache()) as digests:
-        request = request_of(target, args, os.environ, world, digests, session.reading())
+        request = request_of(target, args, os.environ, world, digests, session.reading(), local=local, also=also)
         gathered = list(importer_of(subject).gather(request))
         for warning in digests.warnings:
             session.tell(f"warning: {warning}")

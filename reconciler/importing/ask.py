@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.importing.claims import of_manifest
@@ -18,9 +19,17 @@ if TYPE_CHECKING:
 
 def request_of(
     target: Target, args: Sequence[str], environ: Mapping[str, str], world: World, digests: Digests,
-    watch: Watch | None = None,
+    watch: Watch | None = None, *, local: bool = False, also: Iterable[str] = (),
 ) -> Request:  # fmt: skip
     """Return the request of an import into `target`; `args` is what stood behind the subject."""
+    request = _known(target, args, environ, world, digests, watch)
+    return replace(request, local=local, also=frozenset(also))
+
+
+def _known(
+    target: Target, args: Sequence[str], environ: Mapping[str, str], world: World, digests: Digests,
+    watch: Watch | None,
+) -> Request:  # fmt: skip
     pins, loaded = target.lock.pins, target.loaded
     known = _origins(pins.values())
     if loaded is None:

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from reconciler import references
 from reconciler.errors import AccessError, NotFoundError, OfflineError, SourceError
+from reconciler.importing.found import Origin
 from reconciler.importing.parts import is_gits, is_weight
 from reconciler.inert import few, inert
 from reconciler.state import Algorithm, Artifact, Digest
@@ -77,6 +79,23 @@ def by_notes(local: Local, noted: Mapping[str, Noted]) -> Match | None:
     return Match(next(iter(noted.values())).commit, files, strange)
 
 
+def by_lock(repository: str, branch: str, local: Local, known: Mapping[Digest, Origin]) -> Match | None:
+    """Return the match with what the lock holds of the same branch: every weight, of one commit, by its digest."""
+    pins = {id(pin): pin for pin, _ in known.values() if references.parse(pin.source).repository == repository}
+    moments: dict[tuple[str, str], dict[str, Artifact]] = {}
+    for pin in pins.values():
+        if pin.source.startswith("hf:") and pin.revision:
+            held = moments.setdefault((pin.source, pin.revision), {})
+            held |= {file.path: file for file in pin.files if not file.support}
+    for (source, revision), held in sorted(moments.items()):
+        license_ = next((pin.license for pin in pins.values() if pin.source == source and pin.license), None)
+        match, lacking = _matched(local, tuple(held.values()), revision, license_)
+        spelt = references.branch(references.parse(source))
+        if not lacking and any(map(is_weight, match.files)) and spelt.replace("/", "_") == branch:
+            return match._replace(branch=spelt)
+    return None
+
+
 def changed(local: Local, noted: Mapping[str, Noted]) -> tuple[str, ...]:
     """Return the weights whose bytes are not those that the notes tell of: damaged, or edited since."""
     return tuple(
@@ -103,7 +122,8 @@ def by_hub(repository: str, branch: str, local: Local, noted: Mapping[str, Noted
                 continue
             seen.add(listing.revision)
             looked += 1
-            match, lacking = _matched(local, listing)
+            match, lacking = _matched(local, listing.files, listing.revision, listing.license)
+            match = match._replace(listing=tuple(file.path for file in listing.files))
             if not lacking:
                 return match._replace(branch=_spelt(repository, branch, world))
             nearest = lacking if not nearest or len(lacking) < len(nearest) else nearest
@@ -146,11 +166,13 @@ def _listing(repository: str, revision: str | None, world: World) -> Listing | N
         return None
 
 
-def _matched(local: Local, listing: Listing) -> tuple[Match, tuple[str, ...]]:
-    """Return the match of what is here with a listing, and the weights that it lacks."""
-    by_path = {file.path: file for file in listing.files}
+def _matched(
+    local: Local, held: Sequence[Artifact], revision: str, license_: str | None
+) -> tuple[Match, tuple[str, ...]]:
+    """Return the match of what is here with the files of a commit, and the weights that it lacks."""
+    by_path = {file.path: file for file in held}
     by_base: dict[str, list[Artifact]] = {}
-    for file in listing.files:
+    for file in held:
         by_base.setdefault(file.path.rpartition("/")[2], []).append(file)
     files: dict[str, Artifact] = {}
     for path, (size, digests) in local.items():
@@ -161,5 +183,5 @@ def _matched(local: Local, listing: Listing) -> tuple[Match, tuple[str, ...]]:
         if same:
             files[path] = same[0]
     lost = [path for path in sorted(local) if path not in files and not is_gits(path)]
-    match = Match(listing.revision, files, tuple(lost), tuple(by_path), listing.license)
+    match = Match(revision, files, tuple(lost), license=license_)
     return match, tuple(path for path in lost if is_weight(path))

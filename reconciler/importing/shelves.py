@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from reconciler.detect import detect_directory, told_by_names
 from reconciler.errors import ReconcilerError
-from reconciler.importing import revisions
+from reconciler.importing import loose, revisions
 from reconciler.importing.claims import paths_of
 from reconciler.importing.found import Found, Request, Row
 from reconciler.importing.looking import digests_of
@@ -105,16 +105,22 @@ def gather(
     """
     noted = [revisions.notes(root / shelf.path, list(shelf.files)) for shelf in shelves]
     pairs = list(zip(shelves, noted, strict=True))
-    open_ = [pair for pair in pairs if not (request.world.offline and _untold(*pair))]
+    told = _repositories(request)
+    asks_nobody = request.world.offline and not request.local
+    open_ = [pair for pair in pairs if not asks_nobody or pair[0].repository in told or not _untold(*pair)]
     known = digests_of(root, [file for shelf, _ in open_ for file in shelf.files.values()], request)
     with ThreadPoolExecutor(_THREADS) as pool:
         found = pool.map(lambda pair: _identify(root, pair[0], pair[1], known, request), open_)
         answers = {shelf.path: answer for (shelf, _), answer in zip(open_, found, strict=True)}
     ready: list[_Ready] = []
+    unknown: list[tuple[Shelf, Row]] = []
     for shelf in shelves:
         answer = answers.get(shelf.path) or _offline(root, shelf)
         if isinstance(answer, Row):
-            yield answer
+            if request.local and answer.kind == "left-out":
+                unknown.append((shelf, answer))
+            else:
+                yield answer
             continue
         for each in _variants(root, shelf, answer, request):
             if isinstance(each, Row):
@@ -122,8 +128,19 @@ def gather(
             else:
                 ready.append(each)
     chosen = store or request.arranged.get(os.path.realpath(root)) or _store_of(ready)
+    place = (name, {"store": chosen, "root": str(root)})
     for one in ready:
         yield _placed(root, one, name, chosen)
+    for shelf, row in unknown:
+        yield from loose.models(
+            loose.Folder(root, shelf.path, shelf.files, known), request, place, whole=True, why=row.why
+        )
+
+
+def _repositories(request: Request) -> frozenset[str]:
+    """Return the repositories of the Hub that the lock knows files of."""
+    sources = {pin.source for pin, _ in request.known.values() if pin.source.startswith("hf:")}
+    return frozenset(parse(source).repository for source in sources)
 
 
 def _untold(shelf: Shelf, noted: Mapping[str, Noted]) -> bool:
@@ -158,7 +175,7 @@ def _identify(
     if differ := revisions.changed(local, noted):
         why = f"not the bytes that were downloaded: {few(differ)}; damaged, or edited since"
         return Row("problem", source, why, where)
-    match = revisions.by_notes(local, noted)
+    match = revisions.by_notes(local, noted) or revisions.by_lock(shelf.repository, shelf.branch, local, request.known)
     if match is not None:
         return match
     if request.world.offline:
