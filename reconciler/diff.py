@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from reconciler.content import Contents, Held, Question, Situation, note_digest
-from reconciler.facts import facts_recorded, facts_wanted
+from reconciler.facts import facts_recorded, facts_wanted, with_told
 from reconciler.leaving import (
     debris,
     leaving_links,
@@ -28,6 +28,7 @@ from reconciler.state import (
     Link,
     Note,
     ObservedLocation,
+    Seen,
     Undecided,
     algorithm,
 )
@@ -152,7 +153,8 @@ def _step(world: World, shelf: Shelf, wanted: Desired, situations: Situations) -
     place = world.locations[wanted.address.location]
     held = world.record_of(wanted)
     before = facts_recorded(held) if held else None
-    after = facts_wanted(wanted, held)
+    now = world.seen.get(wanted.address)
+    after = facts_wanted(wanted, held, now)
     hidden = _hidden(world, wanted, held)
     if hidden:
         return Step(wanted.address, Action.KEEP, "unreadable", before, after, blocked=hidden)
@@ -164,6 +166,8 @@ def _step(world: World, shelf: Shelf, wanted: Desired, situations: Situations) -
         trash = tuple(leaving_rows(world, held))
         unlinks, unnotes = leaving_links(world, held), leaving_notes(world, held)
     action, reason = _verdict(world, wanted, situations, rows, trash, bool(unlinks or unnotes))
+    if before is not None and held is not None and action is Action.NORMALIZE:
+        before, after = with_told(before, after, held.record, now, world.misstated.get(wanted.address, {}))
     step = Step(
         wanted.address, action, reason, before, after, rows, _bytes(rows, trash, place),
         trash=trash, links=wanted.layout.links, notes=wanted.layout.notes,
@@ -238,6 +242,10 @@ def _verdict(
     if any(row.origin for row in rows):
         return Action.NORMALIZE, "record"  # another step places a file that this record vouches for too
     difference = _record_differs(held, wanted)
+    if difference is None and wanted.address in world.misstated:
+        return Action.NORMALIZE, "record"
+    if difference is None and wanted.address in world.seen:
+        return Action.NORMALIZE, "metadata"
     return (Action.NORMALIZE, difference) if difference else (Action.KEEP, "as declared")
 
 
@@ -319,7 +327,7 @@ def _obstacle(world: World, wanted: Desired, step: Step, situations: Situations)
     return (
         _extra_in_the_way(world, wanted)
         or wanted.blocked
-        or _contradicted(wanted, step)
+        or _contradicted(wanted, step, world.seen.get(wanted.address))
         or _held_by_others(world, wanted, situations)
         or _dropped_changed(world, wanted, step)
         or (world.denied.get(wanted.address.variant) if step.action is Action.DOWNLOAD else None)
@@ -356,12 +364,12 @@ def _extra_in_the_way(world: World, wanted: Desired) -> str | None:
     return None
 
 
-def _contradicted(wanted: Desired, step: Step) -> str | None:
+def _contradicted(wanted: Desired, step: Step, now: Seen | None) -> str | None:
     if step.before is None or step.before.revision != wanted.pin.revision:
         return None
     for word, claim, seen in (
-        ("format", wanted.attributes.format, step.before.format),
-        ("quant", wanted.attributes.quant, step.before.quant),
+        ("format", wanted.attributes.format, (now and now.format) or step.before.format),
+        ("quant", wanted.attributes.quant, (now and now.quant) or step.before.quant),
     ):
         if claim and seen and claim.lower() != seen.lower():
             return f"the manifest claims {word} {claim}, the bytes say {seen} (correct `{word}` or `files`)"

@@ -134,6 +134,14 @@ class Digests:
         self._learned.setdefault(key, {}).update(digests)
         self._store().write(key, tuple(digests.values()))
 
+    def recall(self, key: str) -> str | None:
+        """Return the text that `remember` kept under this key; None when there is none."""
+        return self._store().recall(key) if self._is_there() else None
+
+    def remember(self, key: str, text: str) -> None:
+        """Keep what reading a few files' headers taught us; the key says which files, as they were, and who read."""
+        self._store().remember(key, text)
+
     def forget(self, files: Iterable[ObservedFile]) -> None:
         """Remember nothing of these files any more."""
         keys = [identity_key(file) for file in files]

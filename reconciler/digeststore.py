@@ -1,6 +1,7 @@
 """The file behind the digest cache. SQLite; imported only when something is looked up or learned.
 
     digest(key TEXT PRIMARY KEY, sha256 TEXT, git_sha1 TEXT)      key = device:inode:size:mtime_ns
+    header(key TEXT PRIMARY KEY, told TEXT)                       key = a digest of the files as they were
 
 The key is text because inodes and times may be unsigned 64-bit numbers, which an SQLite integer is too small for.
 """
@@ -16,11 +17,12 @@ from typing import TypeVar
 
 from reconciler.state import Digest
 
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 900
 """Keys a query; SQLite took at most 999 parameters before 3.32."""
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS digest (key TEXT PRIMARY KEY, sha256 TEXT, git_sha1 TEXT) WITHOUT ROWID"
+_HEADERS = "CREATE TABLE IF NOT EXISTS header (key TEXT PRIMARY KEY, told TEXT) WITHOUT ROWID"
 _WRITE = """INSERT INTO digest (key, sha256, git_sha1) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET
     sha256 = coalesce(excluded.sha256, sha256), git_sha1 = coalesce(excluded.git_sha1, git_sha1)"""
 
@@ -58,6 +60,14 @@ class DigestStore:
         with self._lock:
             self._waiting.append((_text(key), by_algorithm.get("sha256"), by_algorithm.get("git-sha1")))
 
+    def recall(self, key: str) -> str | None:
+        """Return the text that is kept under a key beside the digests; None when there is none."""
+        return self._guarded(lambda: self._told(key), None)
+
+    def remember(self, key: str, text: str) -> None:
+        """Keep a text under a key, at once."""
+        self._guarded(lambda: self._many("INSERT OR REPLACE INTO header (key, told) VALUES (?, ?)", [(key, text)]), None)
+
     def delete(self, keys: Iterable[Key]) -> None:
         """Remove keys at once."""
         self.save()
@@ -79,6 +89,12 @@ class DigestStore:
 
     def _connect(self) -> None:
         self._link = _open(self.path)
+
+    def _told(self, key: str) -> str | None:
+        if self._link is None:
+            return None
+        found = self._link.execute("SELECT told FROM header WHERE key = ?", (key,)).fetchone()
+        return found[0] if found is not None and isinstance(found[0], str) else None
 
     def _select(self, chunk: list[str]) -> list[Row]:
         if self._link is None:
@@ -127,10 +143,11 @@ def _open(path: Path) -> sqlite3.Connection:
     link = sqlite3.connect(path, timeout=5.0, isolation_level="IMMEDIATE", check_same_thread=False)
     try:
         version = link.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, _VERSION):
+        if version > _VERSION:
             raise sqlite3.OperationalError(f"it is of version {version}, made by a newer release")
-        if version == 0:
+        if version < _VERSION:
             link.execute(_SCHEMA)
+            link.execute(_HEADERS)
             link.execute(f"PRAGMA user_version = {_VERSION}")
     except BaseException:
         link.close()

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from reconciler.detect import VERSION, Detected, MalformedHeader, descend, detect_directory, jsonbound
 from reconciler.detect.readme import LIMIT, read_readme
 from reconciler.detect.templates import Template, capabilities
 from reconciler.detect.tokens import size_label
+from reconciler.hashing import hash_bytes
 from reconciler.ollama import names
-from reconciler.state import Record
+from reconciler.state import ObservedFile, Record, Seen
 
-
-class Seen(NamedTuple):
-    """What the files of a record tell. `told` is what a record keeps of it besides format and quantisation.
-
-    It has `detector` (the version of ours) and, where they are known, `kind`, `architecture`, `parameters`,
-    `size_label` (`8B`), `context_length`, `capabilities` (`text`, `vision`, `tools`, …), `license`, `chat_template`
-    (`source`: external, embedded or missing; `path`, `external`, `embedded`) and `readme` (`path`, `license`,
-    `license_hint`, `quants`, `details`, `backends`).
-    """
-
-    format: str | None
-    quant: str | None
-    told: Mapping[str, Any]
+if TYPE_CHECKING:
+    from reconciler.digests import Digests
 
 
 def examine(record: Record) -> Seen:
@@ -38,6 +30,24 @@ def examine(record: Record) -> Seen:
     base, paths = where(record)
     detected = detect_directory(base, paths)
     return Seen(detected.format, detected.quant, told_of(detected, *descend(base, paths)))
+
+
+def recollect(record: Record, files: Iterable[ObservedFile], digests: Digests) -> Seen | None:
+    """Return what `examine` does, from the cache while `files` are as they were; None where nothing can be told."""
+    said = [VERSION, record.root, record.home, [list(file) for file in files], list(record.links)]
+    key = hash_bytes(json.dumps(said).encode())
+    with contextlib.suppress(ValueError, TypeError, KeyError):  # what is damaged is one that we do not have
+        kept = json.loads(digests.recall(key) or "null")
+        if kept is not None:
+            return Seen(kept["format"], kept["quant"], kept["told"])
+    try:
+        seen = examine(record)
+    except Exception:  # as in `examined`
+        return None
+    if "detector" not in seen.told:
+        return None
+    digests.remember(key, json.dumps(seen._asdict()))
+    return seen
 
 
 def where(record: Record) -> tuple[Path, Sequence[str]]:

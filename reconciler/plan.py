@@ -26,6 +26,9 @@ class Action(StrEnum):
 ORDER: Mapping[Action, int] = {action: position for position, action in enumerate(Action)}
 """The order of apply: bytes that are here first, then those from afar, and nothing goes before the new stands."""
 
+REGISTRY = ".registry"
+"""The location part of the address of an entry that is not ours; no location can have this name."""
+
 Method = Literal["fetch", "link", "copy", "move", "none"]
 
 
@@ -79,6 +82,9 @@ class Facts:
     modelfile: Mapping[str, Any] = field(default_factory=dict)
     gated: bool = False
     """Whether upstream asks everybody who wants it to agree to something first."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """Of what the bytes tell besides, or of what the record's entry says of them, that which differs between before
+    and after; {} in an ordinary step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,8 @@ class Step:
     renamed_from: Address | None = None
     unlinks: tuple[Link, ...] = ()
     unnotes: tuple[Note, ...] = ()
+    entry: Mapping[str, Any] | None = None
+    """Of a step at `REGISTRY`: the entry of somebody else that leaves the registry (`after=None`) or comes back."""
 
     @property
     def needs(self) -> int:
@@ -158,6 +166,23 @@ class Finding(NamedTuple):
     text: str
 
 
+Layer = Literal["curated", "discovered"]
+
+
+class Stranger(NamedTuple):
+    """An entry of the registry that is not ours, and what is odd about it.
+
+    `words` are some of: `declared` (a variant takes it over), `duplicate`, `gone` (its files), `unreachable` (nobody can
+    tell), `logical-only` (it names no files), `placeholder` (of tests), `deprecated`, `none-text` ("None" where
+    nothing should stand), `ollama-path` (a tag that was taken for a path); `details` says each in words.
+    """
+
+    name: str
+    layer: Layer
+    words: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
+
+
 class Summary(NamedTuple):
     """The counts of a plan. Blocked steps are counted as blocked and nowhere else."""
 
@@ -205,6 +230,8 @@ class Plan:
     """Of the layer that people write; None when there is none."""
     findings: tuple[Finding, ...] = ()
     """What the rules of the policy say of what arrives or changes."""
+    strangers: tuple[Stranger, ...] = ()
+    """The entries of the registry that no manifest manages."""
 
     @property
     def changes(self) -> tuple[Step, ...]:

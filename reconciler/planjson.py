@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.artifacts import value_of
-from reconciler.plan import Facts, FileRow, Place, Plan, Selection, Step
+from reconciler.plan import Facts, FileRow, Place, Plan, Selection, Step, Stranger
 from reconciler.planread import checksum, portable_id
 from reconciler.state import Pin
 
@@ -43,6 +43,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             [item.location, item.path, None if item.stat is None else list(item.stat)] for item in plan.relies_on
         ],
         "warnings": list(plan.warnings),
+        "strangers": [_stranger(stranger) for stranger in plan.strangers],
         "findings": [{**found._asdict(), "address": str(found.address)} for found in plan.findings],
     }
     document["plan_id"] = portable_id(document)
@@ -79,6 +80,10 @@ def plan_id(plan: Plan) -> str:
             "selection": _selection(plan.selection),
         }
     )
+
+
+def _stranger(stranger: Stranger) -> dict[str, Any]:
+    return {**stranger._asdict(), "words": list(stranger.words), "details": list(stranger.details)}
 
 
 def _selection(selection: Selection) -> dict[str, Any]:
@@ -131,6 +136,8 @@ def _step(step: Step) -> dict[str, Any]:
         value["unlinks"] = [{"path": link.path, "target": link.target} for link in step.unlinks]
     if step.unnotes:
         value["unnotes"] = [{"path": note.path, "text": note.text} for note in step.unnotes]
+    if step.entry is not None:
+        value["entry"] = _strict(step.entry)
     return value
 
 
@@ -159,7 +166,7 @@ def _facts(facts: Facts) -> dict[str, Any]:
     for key in ("protect", "gated"):
         if getattr(facts, key):
             value[key] = True
-    for key in ("metadata", "modelfile"):
+    for key in ("metadata", "modelfile", "told"):
         if said := getattr(facts, key):
             value[key] = _strict(said)
     return value

@@ -16,6 +16,7 @@ from reconciler.plan import (
     Facts,
     FileRow,
     Finding,
+    Layer,
     Method,
     Place,
     Plan,
@@ -23,6 +24,7 @@ from reconciler.plan import (
     Selection,
     Severity,
     Step,
+    Stranger,
 )
 from reconciler.state import Address, Artifact, Digest, Link, Note, Pin, Support, parse_digest
 
@@ -35,6 +37,7 @@ _AGAIN = "make the plan again with `reconciler plan -o FILE`"
 _METHODS = frozenset(get_args(Method))
 _ACTIONS = {action.value: action for action in Action}
 _SEVERITIES = get_args(Severity)
+_LAYERS = get_args(Layer)
 _NEW = frozenset({Action.DOWNLOAD, Action.NORMALIZE})
 
 _ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
@@ -143,6 +146,7 @@ def _plan(document: dict[str, Any]) -> Plan:
         warnings=_each(document, "warnings", "", _word),
         curated=_maybe_digest(registry, "curated", "registry"),
         findings=_each(document, "findings", "", _finding, ()),
+        strangers=_each(document, "strangers", "", _stranger, ()),
     )
 
 
@@ -183,6 +187,7 @@ def _step(value: Any, where: str) -> Step:
         renamed_from=None if renamed is None else _address(renamed, f"{where}.renamed_from"),
         unlinks=_each(value, "unlinks", where, _link, ()),
         unnotes=_each(value, "unnotes", where, _note, ()),
+        entry=_object(value, "entry", where) if "entry" in value else None,
     )
 
 
@@ -234,6 +239,7 @@ def _facts(value: Any, where: str) -> Facts:
         roles={role: _count(roles, role, f"{where}.roles") for role in roles},
         metadata=_object(value, "metadata", where, {}),
         modelfile=_object(value, "modelfile", where, {}),
+        told=_object(value, "told", where, {}),
     )
 
 
@@ -298,6 +304,15 @@ def _finding(value: Any, where: str) -> Finding:
         raise _DamagedError(f"{where}.severity: expected one of {', '.join(_SEVERITIES)}, found {_found(severity)}")
     address = _address(_text(value, "address", where), f"{where}.address")
     return Finding(address, _text(value, "rule", where), cast("Severity", severity), _text(value, "text", where))
+
+
+def _stranger(value: Any, where: str) -> Stranger:
+    value = _is(value, dict, "an object", where)
+    layer = _text(value, "layer", where)
+    if layer not in _LAYERS:
+        raise _DamagedError(f"{where}.layer: expected one of {', '.join(_LAYERS)}, found {_found(layer)}")
+    words, details = (_each(value, key, where, _word, ()) for key in ("words", "details"))
+    return Stranger(_text(value, "name", where), cast("Layer", layer), words, details)
 
 
 def _each(

@@ -83,6 +83,8 @@ def _is_done(saved: Step, now: Step) -> bool:
 def _same(saved: Step, now: Step) -> bool:
     if (saved.action, saved.after, saved.renamed_from) != (now.action, now.after, now.renamed_from) or now.blocked:
         return False
+    if saved.entry != now.entry:
+        return False
     if _leaving(saved) != _leaving(now):
         return False
     if (saved.links, saved.notes, saved.unlinks, saved.unnotes) != (now.links, now.notes, now.unlinks, now.unnotes):

@@ -19,7 +19,7 @@ from reconciler.hashing import hash_bytes
 from reconciler.lockfile import Lock
 from reconciler.manifest import Loaded
 from reconciler.plan import Action, Finding, Place, Plan, Reliance, Selection, Step
-from reconciler.registry import Registry, records
+from reconciler.registry import Registry, misstated, records
 from reconciler.registry.jsontext import canonical
 from reconciler.resolve import Resolution
 from reconciler.roots import at_home, observe_roots, roots_of
@@ -96,7 +96,7 @@ def survey(
         unselected=tuple(left_out(desires.variants, selection)),
     )
     world, theirs = comfortable(world, means)
-    world = read_unread(world, means)
+    world = looked_at(read_unread(world, means), registry, means.digests)
     limits = Limits(loaded.manifest.policy.max_remove, loaded.manifest.policy.min_free, rules_of(loaded))
     world, steps = settle(world, limits, selection, lambda pins: denied(pins, means.sources))
     plan = assemble(world, steps, selection, registry)
@@ -221,6 +221,47 @@ def _grouped(world: World, asked: Iterable[Unread]) -> list[Question]:
         Question(Path(world.locations[location].root) / file.path, file, tuple(algorithms))
         for (location, file), algorithms in kinds.items()
     ]
+
+
+def looked_at(world: World, registry: Registry, digests: Digests) -> World:
+    """Return a world that knows what the bytes of our records tell, and which entries are not as we wrote them.
+
+    Only the headers of records that an older detector made, or none, are read, and only while their files are as they
+    were recorded and are still wanted.
+    """
+    wanted = {w.address: held for w in world.desired if (held := world.record_of(w)) is not None and _fits(w, held)}
+    old = {address: held for address, held in wanted.items() if _is_outdated(world, held)}
+    if old:
+        from reconciler.examine import recollect
+
+        seen = {address: recollect(held.record, _files(world, held), digests) for address, held in old.items()}
+        world = replace(world, seen={address: each for address, each in seen.items() if each is not None})
+    odd = misstated(registry, (held.record for held in wanted.values()))
+    if odd:
+        at = {held.record.address: address for address, held in wanted.items()}
+        world = replace(world, misstated={at[address]: fields for address, fields in odd.items()})
+    return world
+
+
+def _fits(wanted: Desired, held: Held) -> bool:
+    """Whether a record is of the very files that are wanted."""
+    there = [(placed.path, placed.digest) for placed in held.record.files]
+    asked = [(each.path, each.artifact.digest) for each in wanted.layout.files]
+    return there == asked or set(there) == set(asked)
+
+
+def _is_outdated(world: World, held: Held) -> bool:
+    from reconciler.examine import is_current
+
+    place = world.locations[held.location]
+    if is_current(held.record) or not place.readable or place.by_api:
+        return False
+    return all(world.contents.untouched(held.location, placed) for placed in held.record.files)
+
+
+def _files(world: World, held: Held) -> list[ObservedFile]:
+    there = world.locations[held.location].files
+    return [there[placed.path] for placed in held.record.files]
 
 
 # -- deciding ---------------------------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from reconciler.content import Contents, Held, Situation
-from reconciler.state import Address, Desired, Layout, Note, ObservedLocation, Record, Undecided
+from reconciler.state import Address, Desired, Layout, Note, ObservedLocation, Record, Seen, Undecided
 
 
 def everything(address: Address) -> bool:
@@ -36,6 +37,10 @@ class World:
     """Declared, and left out by the user's selection: what they want is not for others to take away."""
     spared: frozenset[tuple[str, str]] = frozenset()
     """(location, path) of files that stay where they are, whoever lets go of them: they were there before us."""
+    seen: Mapping[Address, Seen] = field(default_factory=dict)
+    """What the bytes of recorded variants tell now, where an older detector made the record or none did."""
+    misstated: Mapping[Address, Mapping[str, tuple[Any, Any]]] = field(default_factory=dict)
+    """Fields in which the registry's entry of a record is not as we wrote it: what it says, and what it should."""
 
     @property
     def locations(self) -> Mapping[str, ObservedLocation]:

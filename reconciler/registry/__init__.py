@@ -1,5 +1,6 @@
 """The registry: what is managed, by whom, and what was placed, as layered JSON that other programs read as well."""
 
+from reconciler.registry.changing import left, misstated, with_entries, with_records
 from reconciler.registry.jsontext import Entry
 from reconciler.registry.statefile import LocationId
 from reconciler.registry.store import (
@@ -14,7 +15,6 @@ from reconciler.registry.store import (
     records,
     save,
     with_locations,
-    with_records,
 )
 
 __all__ = [
@@ -25,11 +25,14 @@ __all__ = [
     "Entry",
     "LocationId",
     "Registry",
+    "left",
     "load",
     "locked",
     "merged",
+    "misstated",
     "records",
     "save",
+    "with_entries",
     "with_locations",
     "with_records",
 ]

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from reconciler.registry.block import encode
+from reconciler.registry.facts import metadata_of, with_facts
 from reconciler.registry.jsontext import Entry
 from reconciler.state import Address, Record
 
@@ -43,6 +44,12 @@ def key_of(entry: Entry) -> Key | None:
     return Key(manifest, Address(variant, location))
 
 
+def root_of(entry: Entry) -> object:
+    """Return the root of the location under which an entry of ours was recorded; None where it is not ours."""
+    block = block_of(entry)
+    return block.get("root") if isinstance(block, Mapping) else None
+
+
 def priority(position: int) -> int:
     """Return the number that readers compare (the highest wins) for a position in the manifest's order, 1 first."""
     return max(1, HIGHEST + 1 - position)
@@ -65,15 +72,30 @@ def render(record: Record, name: str, old: Entry | None, downloaded_at: str | No
     ours = _ours(record, name)
     entry = {key: value for key, value in (old or {}).items() if key not in _FIELDS or key in ours}
     entry.update(ours)
-    entry.setdefault("capabilities", {})
     entry.setdefault("deprecated", False)
+    if old is not None and block_of(old) is None:
+        entry["deprecated"] = False  # somebody else's, taken over: what is declared is wanted
     config = dict(entry.get("backend_config") or {})
     config.pop("model_path", None)
     entry["backend_config"] = {"model_path": ours["download_path"], **config} if "download_path" in ours else config
     if downloaded_at is not None:
         entry["downloaded_at"] = downloaded_at
+    with_facts(entry, record, _told_before(old), old or {})
     entry["metadata"] = _metadata(record, old)
     return entry if old is None or entry != old else old
+
+
+def misstatements(record: Record, entry: Entry) -> dict[str, tuple[Any, Any]]:
+    """Return the fields of ours in which an entry is not as `render` wrote it: what it says, and what it should.
+
+    Null and absent are the same: other programs write every field that they know.
+    """
+    right = _ours(record, entry["name"])
+    return {
+        field: (entry.get(field), right.get(field))
+        for field in _FIELDS
+        if entry.get(field) != right.get(field) and field != "name"
+    }
 
 
 _FIELDS = frozenset({
@@ -101,7 +123,7 @@ def _ours(record: Record, name: str) -> dict[str, Any]:
         "served_model_id": said.served_as,
         "roles": [role for role, _ in roles],
         "role_priority": {role: priority(position) for role, position in roles},
-        "license": said.license or record.pin.license,
+        "license": said.license or record.pin.license or record.told.get("license"),
         "deprecated": None,
         "download_format": said.format,
         "download_location": record.address.location,
@@ -116,9 +138,15 @@ def _metadata(record: Record, old: Entry | None) -> dict[str, Any]:
     before = dict((old or {}).get("metadata") or {})
     block = before.pop(BLOCK, None)
     if isinstance(block, Mapping):
-        said = block.get("attributes", {}).get("metadata", {})
+        said = {**block.get("attributes", {}).get("metadata", {}), **metadata_of(record, _told_before(old))}
         before = {key: value for key, value in before.items() if key not in said}
-    return {**before, **record.attributes.metadata, BLOCK: encode(record)}
+    return {**before, **metadata_of(record), **record.attributes.metadata, BLOCK: encode(record)}
+
+
+def _told_before(old: Entry | None) -> Mapping[str, Any]:
+    block = block_of(old) if old is not None else None
+    told = block.get("told") if isinstance(block, Mapping) else None
+    return told if isinstance(told, Mapping) else {}
 
 
 def _provider(source: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -19,7 +19,7 @@ from reconciler.errors import Problem, RegistryError, StaleError
 from reconciler.registry import backups, statefile
 from reconciler.registry.backups import read_file
 from reconciler.registry.block import decode
-from reconciler.registry.entry import Key, block_of, free_name, key_of, render
+from reconciler.registry.entry import block_of
 from reconciler.registry.jsontext import (
     Entry,
     Style,
@@ -33,7 +33,7 @@ from reconciler.registry.jsontext import (
 )
 from reconciler.registry.layers import merge
 from reconciler.registry.statefile import LocationId, Snapshot, StateFile
-from reconciler.state import Address, Digest, Record
+from reconciler.state import Digest, Record
 
 CURATED = "model_registry.curated.json"
 DISCOVERED = "model_registry.discovered.json"
@@ -42,7 +42,6 @@ STATE = "state.json"
 
 _T = TypeVar("_T")
 _Raw = TypeVar("_Raw")
-_Keys = Iterable[tuple[str, Address]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,34 +114,6 @@ def records(registry: Registry) -> tuple[Record, ...]:
 def merged(registry: Registry) -> tuple[Entry, ...]:
     """Return what serving tools read: curated over discovered, field by field."""
     return merge(registry.discovered, registry.curated)
-
-
-def with_records(
-    registry: Registry, put: Iterable[Record], drop: _Keys = (), *, downloaded_at: Mapping[Address, str] | None = None
-) -> Registry:
-    """Return the registry with these records in it, and without those of the keys in `drop` (manifest, address).
-
-    A record replaces the one of the same manifest and address, in its place; new ones follow, sorted. Entries of
-    others are never touched. `downloaded_at` is set only for addresses whose bytes have just come (ISO 8601).
-    """
-    wanted = {Key(record.manifest, record.address): record for record in put}
-    gone = {Key(*key) for key in drop} - wanted.keys()
-    times = downloaded_at or {}
-    kept: list[Entry] = []
-    for entry in registry.discovered:
-        key = key_of(entry)
-        if key is not None and key in gone:
-            continue
-        record = wanted.pop(key, None) if key is not None else None
-        if key is not None and record is not None:
-            gone.add(key)  # a copy of it further down says what was, not what is
-        kept.append(entry if record is None else _entry(record, entry["name"], entry, times))
-    taken = {entry["name"] for entry in kept}
-    for _, record in sorted(wanted.items()):
-        name = free_name(record, taken)
-        taken.add(name)
-        kept.append(_entry(record, name, None, times))
-    return replace(registry, discovered=tuple(kept))
 
 
 def with_locations(registry: Registry, locations: Mapping[str, LocationId]) -> Registry:
@@ -241,10 +212,6 @@ def _saved(registry: Registry, state: StateFile, draft: _Draft) -> Registry:
 
 def _hash(raw: bytes | None) -> Digest | None:
     return None if raw is None else hash_bytes(raw)
-
-
-def _entry(record: Record, name: str, old: Entry | None, times: Mapping[Address, str]) -> Entry:
-    return render(record, name, old, times.get(record.address))
 
 
 def _digest(curated: bytes | None, discovered: Digest | None, locations: Mapping[str, LocationId]) -> Digest:

@@ -172,6 +172,8 @@ def changes(step: Step) -> Iterator[Change]:
         old, new = getattr(before, field), getattr(after, field)
         if old != new:
             yield from _nested({field: old}, {field: new})
+    if before.told != after.told:
+        yield from _nested(before.told, after.told)
 
 
 def cells(text: str) -> int:
