@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from reconciler.content import note_digest
 from reconciler.digests import Answer, Digests, Key, Question, Watch
+from reconciler.ollama.names import from_path
 from reconciler.spoilt import damage
 from reconciler.state import (
     Address,
@@ -42,6 +43,8 @@ class Finding(NamedTuple):
     size: int = 0
     """Bytes, as recorded; 0 for links and notes."""
     why: str = ""
+    breaks: tuple[str, ...] = ()
+    """Of a bad file, models that are none of ours and are made of it too; names as their server lists them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +97,18 @@ def verify(
     reading = [look for look in pending if look.is_readable and (full or not _is_vouched_for(look, known))]
     answers = digests.compute([_question(look) for look in reading], watch)
     read = {id(look) for look in reading}
+    ours = frozenset(note.path for record in records for note in record.notes)
     findings = tuple(
-        _excused(
-            look.finding
-            if look.file is None
-            else _by_reading(look, answers[look.absolute])
-            if id(look) in read
-            else _by_memory(look, known),
-            look.root,
+        _told_to_others(
+            _excused(
+                look.finding
+                if look.file is None
+                else _by_reading(look, answers[look.absolute])
+                if id(look) in read
+                else _by_memory(look, known),
+                look.root,
+            ),
+            look.users - ours,
         )
         for look in looks
     )
@@ -119,6 +126,8 @@ class _Look(NamedTuple):
     """False where only a server can say what it holds."""
     root: str = ""
     """Of a companion of an image model, which people may change, the root that it lies below."""
+    users: frozenset[str] = frozenset()
+    """In a store with an index, what there names the file: manifests of Ollama."""
 
 
 def _told(locations: Iterable[ObservedLocation]) -> Iterator[tuple[Key, dict[Algorithm, Digest]]]:
@@ -169,15 +178,16 @@ def _look_at_note(address: Address, note: Note, location: ObservedLocation) -> _
 
 def _look_at(address: Address, placed: Placed, location: ObservedLocation) -> _Look:
     finding = Finding(address, placed.path, "ok", placed.digest, None, placed.size)
+    users = location.users.get(placed.path, frozenset())
     file = location.files.get(placed.path)
     if file is None:
-        return _Look(_absent(finding, location))
+        return _Look(_absent(finding, location), users=users)
     root = location.root if _is_companion(placed.path, location) else ""
     if file.size != placed.size:
         why = f"{file.size} bytes, expected {placed.size}"
-        return _Look(finding._replace(verdict="corrupt", why=why), root=root)
+        return _Look(finding._replace(verdict="corrupt", why=why), root=root, users=users)
     unchanged = (file.mtime_ns, file.inode) == (placed.mtime_ns, placed.inode)
-    return _Look(finding, file, Path(location.root, file.path), unchanged, not location.by_api, root)
+    return _Look(finding, file, Path(location.root, file.path), unchanged, not location.by_api, root, users)
 
 
 def _is_companion(path: str, location: ObservedLocation) -> bool:
@@ -192,6 +202,14 @@ def _excused(finding: Finding, root: str) -> Finding:
     if why is None:
         return finding._replace(verdict="ok", why="changed since, and left as it is")
     return finding._replace(why=why)
+
+
+def _told_to_others(finding: Finding, users: Iterable[str]) -> Finding:
+    """Name who else suffers from a bad file."""
+    if finding.verdict == "ok":
+        return finding
+    names = ((path, from_path(path)) for path in users)
+    return finding._replace(breaks=tuple(sorted(name.short if name is not None else path for path, name in names)))
 
 
 def _link_or_absent(address: Address, path: str, target: str, found: str | None, location: ObservedLocation) -> Finding:

@@ -117,11 +117,15 @@ def _show(result: Verification, chosen: Settings, json: bool, verbose: bool, *, 
 
 
 def _why(finding: Any, short: bool) -> str:
-    return "other bytes" if short and finding.found is not None else str(finding.why)
+    from reconciler.inert import few
+
+    why = "other bytes" if short and finding.found is not None else str(finding.why)
+    return f"{why}; breaks {few(finding.breaks)} too" if finding.breaks else why
 
 
 def _finding(finding: Any) -> dict[str, Any]:
     return {
         "address": str(finding.address), "path": finding.path, "verdict": finding.verdict,
         "expected": finding.expected, "found": finding.found, "size": finding.size, "why": finding.why,
+        **({"breaks": list(finding.breaks)} if finding.breaks else {}),
     }  # fmt: skip
