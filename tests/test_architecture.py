@@ -32,7 +32,7 @@ PURE = (
     "catalog",
     *(f"workflows.{path.stem}" for path in sorted((HOUSE / "workflows").glob("[a-z]*.py"))),
     "decide", "desired", "diff", "facts", "globs", "inert", "leaving", "naming", "plan", "planjson",
-    "planread", "receipt", "references", "reuse", "rules", "safety", "selecting", "stale", "state", "world",
+    "planread", "presence", "receipt", "references", "reuse", "rules", "safety", "selecting", "stale", "state", "world",
     "apply.order",
     "wishes", *(f"ui.{path.stem}" for path in sorted((HOUSE / "ui").glob("[a-z]*.py"))),
     "detect.rules", *(f"stores.{path.stem}" for path in sorted((HOUSE / "stores").glob("*.py"))),

@@ -12,6 +12,8 @@ from reconciler.plan import Action, Plan, Selection, Step
 
 if TYPE_CHECKING:
     from reconciler.drift import Row
+    from reconciler.presence import Presence
+    from reconciler.ui.detection import Sighting
     from reconciler.verify import Finding
 
 
@@ -27,7 +29,10 @@ def command(
 
     The first column compares what was recorded with what is there now: ok, modified, missing, unreadable, or `-` when
     nothing is recorded. The second is what apply would do. Records that are no longer declared are listed too. Only
-    files whose size or time changed are read.
+    files whose size or time changed are read, and those that may be an image model that is missing.
+
+    Of image models, `here` says whether they are on this machine under whatever name: present, absent, or unknown where
+    nobody could look. A pair is present when both halves are.
 
     \b
     Examples:
@@ -40,7 +45,8 @@ def command(
     """
     from reconciler import drift
     from reconciler.manifest import load
-    from reconciler.survey import survey
+    from reconciler.presence import presence, questions
+    from reconciler.survey import read, survey
     from reconciler.verify import verify
 
     loaded = load(manifest)
@@ -49,16 +55,17 @@ def command(
         contents = seen.world.contents
         records = [held.record for held in contents.ours]
         checked = verify(records, contents.locations, means.digests, full=False, watch=means.watch)
+        here = presence(read(seen.world, means, questions(seen.world)))
     rows = drift.rows(seen.plan, contents.ours, checked.findings)
     if json:
-        session.say_json(_document(seen.plan, rows))
+        session.say_json(_document(seen.plan, rows, here))
     else:
-        _print(seen.plan, rows)
+        _print(seen.plan, rows, here)
     is_settled = seen.plan.is_empty and not any(row.has_drifted for row in rows)
     return 2 if detailed_exitcode and not is_settled else 0
 
 
-def _print(plan: Plan, rows: Sequence[Row]) -> None:
+def _print(plan: Plan, rows: Sequence[Row], here: Presence) -> None:
     from reconciler.render.lines import name
     from reconciler.render.tables import table
     from reconciler.render.text import lock_line, summary_line
@@ -66,13 +73,43 @@ def _print(plan: Plan, rows: Sequence[Row]) -> None:
     for warning in plan.warnings:
         session.tell(f"warning: {name(warning)}")
     if rows:
-        cells = [(row.drift, _deed(row.step), row.address, _why(row)) for row in rows]
+        shown = [(row.drift, *_verdict(row, here), _deed(row.step), row.address, _reason(row, here)) for row in rows]
+        headers = ("drift", *(("here",) if here.variants else ()), "apply", "variant", "why")
         colour = session.colour(session.settings())
-        session.say(table(cells, ("drift", "apply", "variant", "why"), width=session.width(), colour=colour))
-        session.say(["", *_blocks(rows), _drift_line(rows)])
+        session.say(table(shown, headers, width=session.width(), colour=colour))
+        session.say(["", *_blocks(rows), *_pairs(here), _drift_line(rows)])
     if plan.resolved:
         session.say([lock_line(plan)])
     session.say([summary_line(plan)])
+
+
+def _reason(row: Row, here: Presence) -> str:
+    return "; ".join(filter(None, (_why(row), _elsewhere(row, here))))
+
+
+def _verdict(row: Row, here: Presence) -> tuple[str, ...]:
+    """Return whether an image model is here, in one word, `-` of others; no column where there are no such models."""
+    sighting = here.variants.get(row.address)
+    return (sighting.verdict if sighting else "-",) if here.variants else ()
+
+
+def _elsewhere(row: Row, here: Presence) -> str:
+    """Say where an image model lies that is not where it should be, or why nobody can tell whether it is here."""
+    sighting = here.variants.get(row.address)
+    if sighting is None or (row.step is not None and (row.step.action is Action.KEEP or row.step.blocked)):
+        return "" if sighting is None or not sighting.path or row.drift == "ok" else _lies(sighting)
+    return _lies(sighting) if sighting.path else sighting.why * (sighting.verdict == "unknown")
+
+
+def _lies(sighting: Sighting) -> str:
+    return f"it lies at {sighting.location}: {sighting.path}" + (f" ({sighting.why})" if sighting.why else "")
+
+
+def _pairs(here: Presence) -> Iterator[str]:
+    from reconciler.render.lines import name
+
+    for pair in here.pairs:
+        yield name(f"pair {pair.name}: {pair.verdict}" + (f", {pair.why}" if pair.verdict != "present" else ""))
 
 
 def _deed(step: Step | None) -> str:
@@ -128,13 +165,14 @@ def _drift_line(rows: Sequence[Row]) -> str:
     return f"Drift: {', '.join(counted)}."
 
 
-def _document(plan: Plan, rows: Sequence[Row]) -> dict[str, Any]:
+def _document(plan: Plan, rows: Sequence[Row], here: Presence) -> dict[str, Any]:
     from reconciler import drift
 
     return {
         "manifest": {"path": plan.manifest_path, "name": plan.manifest_name},
         "registry": {"path": plan.registry_path, "serial": plan.registry_serial},
-        "variants": list(_variants(rows)),
+        "variants": list(_variants(rows, here)),
+        "pairs": [{"name": pair.name, "verdict": pair.verdict, "why": pair.why} for pair in here.pairs],
         "drift": {"not-recorded" if kind == "-" else kind: count for kind, count in drift.counts(rows).items()},
         "plan": plan.summary._asdict(),
         "resolved": sorted(plan.resolved),
@@ -142,12 +180,22 @@ def _document(plan: Plan, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _variants(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+def _seen(sighting: Sighting | None) -> dict[str, Any] | None:
+    if sighting is None:
+        return None
+    return {
+        "verdict": sighting.verdict, "how": sighting.how or None, "location": sighting.location or None,
+        "path": sighting.path or None, "why": sighting.why,
+    }  # fmt: skip
+
+
+def _variants(rows: Sequence[Row], here: Presence) -> Iterator[dict[str, Any]]:
     for row in rows:
         step = row.step
         yield {
             "address": str(row.address),
             "drift": None if row.drift == "-" else row.drift,
+            "here": _seen(here.variants.get(row.address)),
             "files": [
                 {"path": bad.path, "verdict": bad.verdict, "expected": bad.expected, "found": bad.found, "why": bad.why}
                 for bad in row.bad

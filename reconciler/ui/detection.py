@@ -232,7 +232,19 @@ def _blind(places: Iterable[ObservedLocation]) -> str:
         for path, why in place.others.items():
             if why.startswith("cannot be read"):
                 told = told or f"{place.name}: {path} {why}"
+        for path, target in place.links.items():
+            if (is_weights(path) or "." not in posixpath.basename(path)) and not _leads_inside(place, path, target):
+                told = told or f"{place.name}: {path} is a link to {target}, and nobody looked there"
     return told
+
+
+def _leads_inside(place: ObservedLocation, path: str, target: str) -> bool:
+    """Whether a link leads to what was looked at anyway: a file below the same root, or a directory with such."""
+    whole = posixpath.normpath(posixpath.join(place.root, posixpath.dirname(path), target))
+    if not whole.startswith(f"{place.root}/"):
+        return False
+    inside = whole[len(place.root) + 1 :]
+    return inside in place.files or any(each.startswith(f"{inside}/") for each in place.files)
 
 
 def _stem(path: str) -> str:
