@@ -129,6 +129,10 @@ class Reliance(NamedTuple):
     """(size, mtime_ns, inode)"""
 
 
+SUPPOSED = "supposed"
+"""How a place was seen that nobody has looked at: as it would be, had another manifest been applied."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A location as the plan's readers need it. `device` tells file systems apart, on this machine only."""
@@ -141,7 +145,7 @@ class Place:
     why: str = ""
     device: int = 0
     observed: str = ""
-    """`api+store`, `api-only` or `store-only` for a place with a server, '' for a plain directory."""
+    """`api+store`, `api-only` or `store-only` for a place with a server, `supposed`, '' for a plain directory."""
     total_bytes: int = 0
     """Of the whole file system; 0 where nobody can tell."""
 
@@ -149,6 +153,11 @@ class Place:
     def by_api(self) -> bool:
         """Whether everything here goes through a server, whose address `root` is."""
         return is_address(self.root)
+
+    @property
+    def tells_room(self) -> bool:
+        """Whether `free_bytes` is what was seen of a file system."""
+        return not self.by_api and self.observed != SUPPOSED
 
 
 Severity = Literal["error", "warning", "info"]
@@ -172,8 +181,8 @@ Layer = Literal["curated", "discovered"]
 class Stranger(NamedTuple):
     """An entry of the registry that is not ours, and what is odd about it.
 
-    `words` are some of: `declared` (a variant takes it over), `duplicate`, `gone` (its files), `unreachable` (nobody can
-    tell), `logical-only` (it names no files), `placeholder` (of tests), `deprecated`, `none-text` ("None" where
+    `words` are some of: `declared` (a variant takes it over), `duplicate`, `gone` (its files), `unreachable` (who
+    knows), `logical-only` (it names no files), `placeholder` (of tests), `deprecated`, `none-text` ("None" where
     nothing should stand), `ollama-path` (a tag that was taken for a path); `details` says each in words.
     """
 

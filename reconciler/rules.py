@@ -93,6 +93,11 @@ def findings(
     return tuple(found)
 
 
+def cautions(found: Iterable[Finding]) -> Iterator[str]:
+    """Yield the findings that are warnings of the plan, as people read them."""
+    return (f"{each.address}: {each.text}" for each in found if each.severity == "warning")
+
+
 def is_judged(step: Step) -> bool:
     """Whether a step brings a variant or changes it; what takes away breaks no rule."""
     return step.after is not None and step.action in (Action.DOWNLOAD, Action.NORMALIZE)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler import lockfile, resolve, sources
+from reconciler import lockfile, resolve, sources, strangers
 from reconciler.comfort import changed, comfort_questions, yielding
 from reconciler.content import Contents, Held
 from reconciler.content import Question as Unread
@@ -18,12 +18,12 @@ from reconciler.errors import SourceError
 from reconciler.hashing import hash_bytes
 from reconciler.lockfile import Lock
 from reconciler.manifest import Loaded
-from reconciler.plan import Action, Finding, Place, Plan, Reliance, Selection, Step
+from reconciler.plan import ORDER, Action, Place, Plan, Reliance, Selection, Step
 from reconciler.registry import Registry, misstated, records
 from reconciler.registry.jsontext import canonical
 from reconciler.resolve import Resolution
 from reconciler.roots import at_home, observe_roots, roots_of
-from reconciler.rules import findings, rules_of
+from reconciler.rules import cautions, findings, rules_of
 from reconciler.safety import Limits
 from reconciler.selecting import check_selection, is_selected, is_selected_undecided, left_out, scope
 from reconciler.spoilt import spoilt
@@ -100,17 +100,22 @@ def survey(
     limits = Limits(loaded.manifest.policy.max_remove, loaded.manifest.policy.min_free, rules_of(loaded))
     world, steps = settle(world, limits, selection, lambda pins: denied(pins, means.sources))
     plan = assemble(world, steps, selection, registry)
+    odd = strangers.look_at(registry, world)
+    if odd and world.whole and not world.undecided and loaded.manifest.policy.stale_records == "prune":
+        gone = strangers.pruning(odd, registry)
+        plan = replace(plan, steps=tuple(sorted((*steps, *gone), key=lambda step: (ORDER[step.action], step.address))))
     found = findings(steps, world.locations, limits.rules)
     plan = replace(
         plan,
         findings=found,
+        strangers=tuple(each.stranger for each in odd),
         manifest_path=str(loaded.path),
         manifest_name=loaded.name,
         manifest_digest=loaded.digest,
         lock_path=str(lock_path),
         lock_digest=lockfile.digest(lock_path),
         resolved={**unwritten, **resolution.resolved},
-        warnings=(*loaded.warnings, *desires.warnings, *theirs, *plan.warnings, *_cautions(found)),
+        warnings=(*loaded.warnings, *desires.warnings, *theirs, *plan.warnings, *cautions(found)),
     )
     return Survey(loaded, registry, world, plan, resolution)
 
@@ -340,10 +345,6 @@ def _unmanaged(world: World) -> tuple[int, int]:
             count += 1
             size += file.size
     return count, size
-
-
-def _cautions(found: Iterable[Finding]) -> Iterable[str]:
-    return (f"{each.address}: {each.text}" for each in found if each.severity == "warning")
 
 
 def _active(steps: Iterable[Step]) -> Iterable[str]:

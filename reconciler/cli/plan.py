@@ -15,6 +15,10 @@ def command(
     json: session.Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the form for a pull request comment.")] = False,
     out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Save the plan for apply.")] = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--from", metavar="MANIFEST", help="Plan as if that one had been applied; look at no disk."),
+    ] = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit 2 when there are changes.")
     ] = False,
@@ -36,6 +40,7 @@ def command(
       reconciler plan workstation.yaml -o plan.json
       reconciler plan manifests/ --locked --detailed-exitcode --markdown
       reconciler plan --target 'llama-*'
+      reconciler plan box.yaml --from main/box.yaml --markdown
     """
     from reconciler import planfile
     from reconciler.manifest import load
@@ -45,10 +50,15 @@ def command(
 
     loaded = load(manifest)
     chosen = session.settings(loaded=loaded)
-    with session.means(loaded, offline=offline) as means:
-        registry = session.open_registry(loaded)
-        wanted = session.selection(target, exclude, allow_remove)
-        plan = survey(loaded, registry, means, wanted, locked=locked).plan
+    wanted = session.selection(target, exclude, allow_remove)
+    if base is not None:
+        from reconciler.supposed import plan_from
+
+        plan = plan_from(loaded, load(base), session.upstream(loaded, offline=offline), wanted, locked=locked)
+    else:
+        with session.means(loaded, offline=offline) as means:
+            registry = session.open_registry(loaded)
+            plan = survey(loaded, registry, means, wanted, locked=locked).plan
     if out is not None:
         planfile.write(out, plan)
     if json:

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from reconciler.inert import human_bytes, inert_markdown
-from reconciler.plan import Action, Plan, Step
+from reconciler.plan import SUPPOSED, Action, Plan, Step
 from reconciler.planjson import plan_id
-from reconciler.render import lines, review, text
+from reconciler.render import lines, review, strangers, text
 from reconciler.render.lines import counted, name, shorten
 
 _ROW = 400
@@ -199,7 +199,7 @@ def _notes(plan: Plan, room: int) -> str:
     items += [
         f"{inert_markdown(shorten(location, 100))} was seen by {inert_markdown(shorten(place.observed, 40))}"
         for location, place in plan.locations.items()
-        if place.readable and place.observed
+        if place.readable and place.observed not in ("", SUPPOSED)
     ]
     if plan.resolved:
         lock = inert_markdown(shorten(lines.base(plan.lock_path), 200))
@@ -207,6 +207,8 @@ def _notes(plan: Plan, room: int) -> str:
     if plan.unmanaged_files:
         files = counted(plan.unmanaged_files, "file")
         items.append(f"{files} ({human_bytes(plan.unmanaged_bytes)}) not managed; never touched")
+    if plan.strangers:
+        items.append(strangers.summary(plan).removesuffix("."))
     items += [f"Warning: {inert_markdown(shorten(warning, 300))}" for warning in plan.warnings]
     items += [
         f"Policy, {each.severity}: {inert_markdown(shorten(f'{each.address}: {each.text}', 300))}"

@@ -71,7 +71,7 @@ def disks(plan: Plan) -> list[Disk]:
     for location in sorted(new):
         place = plan.locations[location]
         if new[location] or trash[location]:
-            free = None if place.by_api else place.free_bytes
+            free = place.free_bytes if place.tells_room else None
             left = None if free is None else free - needed[place.device or location]
             found.append(Disk(location, new[location], trash[location], free, left))
     return found

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from reconciler.inert import human_bytes
 from reconciler.plan import Action, FileRow, Place, Plan, Step
-from reconciler.render import lines
+from reconciler.render import lines, strangers
 from reconciler.render.lines import cells, counted, name, pad, paint, shorten
 from reconciler.render.review import remarks
 
@@ -236,6 +236,11 @@ def _notes(plan: Plan, look: _Look) -> Iterator[str]:
     if plan.unmanaged_files:
         files = counted(plan.unmanaged_files, "file")
         yield look.paint(f"{files} ({human_bytes(plan.unmanaged_bytes)}) not managed; never touched.", "2")
+    if plan.strangers:
+        more = "" if look.verbose else " --verbose names them."
+        yield from _wrapped(strangers.summary(plan) + more, 0, "2", look)
+        for line in strangers.details(plan) if look.verbose else ():
+            yield from _wrapped(line, 2, "2", look)
     for warning in plan.warnings:
         yield from _wrapped(f"Warning: {name(warning)}", 0, "33", look)
     for each in remarks(plan):
@@ -272,7 +277,7 @@ def file_systems(plan: Plan) -> list[tuple[list[str], int, int]]:
         free[system] = min(free.get(system, place.free_bytes), place.free_bytes)
     for step in plan.changes:
         place_of = plan.locations.get(step.address.location)
-        if place_of is not None and not place_of.by_api:
+        if place_of is not None and place_of.tells_room:
             system = place_of.device or step.address.location
             needs[system] = needs.get(system, 0) + step.needs
     return [(names[system], free[system], needed) for system, needed in needs.items() if needed]
