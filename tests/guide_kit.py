@@ -76,7 +76,12 @@ def a_workstation(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
                 "README.md": b"---\nlicense: mit\n---\nTalks.\n",
                 **tokenizer,
             },
+            license="mit",
         )
+        for name in ("microsoft/DialoGPT-medium", "microsoft/DialoGPT-large"):
+            hub.add(name, {"config.json": b'{"model_type": "gpt2"}\n', "model.safetensors": safetensors(len(name)),
+                           "README.md": b"Talks, in development.\n"}, branch="dev")  # fmt: skip
+        hub.add("microsoft/DialoGPT-small", {"config.json": b"{}\n", "model.safetensors": safetensors(9)})
         hub.add(LLAMA, gguf_files("Llama-3.2-3B-Instruct", ["Q4_K_M", "Q8_0"], seed=7))
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.chdir(here)

@@ -66,6 +66,9 @@ def import_models(
     subject: str,
     *args: str,
     manifest: str | os.PathLike[str] | None = None,
+    local: bool = False,
+    testing: bool = False,
+    missing: bool = False,
     offline: bool = False,
     settings: Flags = None,
     progress: Progress | None = None,
@@ -73,7 +76,8 @@ def import_models(
     """Add what is on this machine to a manifest (made when absent) and its lock; nothing is moved or fetched.
 
     `subject` and `args` are those of `reconciler import`: `"hf-cache"`, `"tree", "~/models"`, and so on. Doing it again
-    changes nothing. Raise InputError for a subject that is none, ManifestError when the manifest would not load.
+    changes nothing. `local` takes what has no known origin as coming from where it lies; `testing` and `missing` take
+    records of tests, and records whose files are gone, from a registry of ImageWorks. Raise InputError for a subject that is none, ManifestError when the manifest would not load.
     """
     from reconciler.digests import Digests
     from reconciler.errors import InputError
@@ -90,10 +94,11 @@ def import_models(
     chosen = settings_of(target.loaded, settings)
     world = upstream(target.loaded, chosen, progress, offline=offline)
     with Digests(chosen.cache / "digests.sqlite") as digests:
-        request = request_of(target, args, os.environ, world, digests)
+        also = [word for word, wanted in (("testing", testing), ("missing", missing)) if wanted]
+        request = request_of(target, args, os.environ, world, digests, local=local, also=also)
         gathered = [each for each in importer.gather(request) if not isinstance(each, Table)]
     merged = merge(target, gathered)
-    return Imported(merged.rows, tuple(write(merged)))
+    return Imported(tuple(merged.report), tuple(write(merged)))
 
 
 def rename(old: str, new: str, manifest: ManifestLike = None) -> tuple[Path, ...]:

@@ -73,6 +73,7 @@ def plan(
     target: Iterable[str] = (),
     exclude: Iterable[str] = (),
     allow_remove: Iterable[str] = (),
+    base: ManifestLike = None,
     locked: bool = False,
     offline: bool = False,
     settings: Flags = None,
@@ -80,8 +81,9 @@ def plan(
 ) -> Plan:
     """Say what apply would do, and touch nothing.
 
-    `target`, `exclude` and `allow_remove` are globs over VARIANT or VARIANT@LOCATION. `locked` refuses an incomplete
-    or outdated lock (LockfileError) instead of resolving. Raise InputError, SourceError for what makes any plan
+    `target`, `exclude` and `allow_remove` are globs over VARIANT or VARIANT@LOCATION. With `base`, another manifest,
+    the plan is made as if that one had been applied, and no disk is looked at. `locked` refuses an incomplete or
+    outdated lock (LockfileError) instead of resolving. Raise InputError, SourceError for what makes any plan
     impossible; what concerns one variant stands in the plan as blocked.
     """
     from reconciler.holding import open_registry
@@ -90,7 +92,13 @@ def plan(
 
     loaded = loaded_of(manifest)
     wanted = Selection(tuple(target), tuple(exclude), tuple(allow_remove))
-    with means(loaded, settings_of(loaded, settings), progress, offline=offline) as given:
+    chosen = settings_of(loaded, settings)
+    if base is not None:
+        from reconciler.supposed import plan_from
+
+        world = upstream(loaded, chosen, progress, offline=offline)
+        return plan_from(loaded, loaded_of(base), world, wanted, locked=locked)
+    with means(loaded, chosen, progress, offline=offline) as given:
         registry = open_registry(loaded, telling(progress))
         return survey(loaded, registry, given, wanted, locked=locked).plan
 
