@@ -77,7 +77,8 @@ def import_models(
 
     `subject` and `args` are those of `reconciler import`: `"hf-cache"`, `"tree", "~/models"`, and so on. Doing it again
     changes nothing. `local` takes what has no known origin as coming from where it lies; `testing` and `missing` take
-    records of tests, and records whose files are gone, from a registry of ImageWorks. Raise InputError for a subject that is none, ManifestError when the manifest would not load.
+    records of tests, and records whose files are gone, from a registry of ImageWorks. Raise InputError for a subject
+    that is none, ManifestError when the manifest would not load.
     """
     from reconciler.digests import Digests
     from reconciler.errors import InputError
