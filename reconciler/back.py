@@ -12,11 +12,12 @@ from reconciler.content import Contents
 from reconciler.decide import settle
 from reconciler.errors import InputError
 from reconciler.manifest import Loaded
-from reconciler.plan import Plan, Selection
-from reconciler.registry import Registry, records
+from reconciler.plan import ORDER, Plan, Selection
+from reconciler.registry import Entry, Registry, records
 from reconciler.roots import at_home
 from reconciler.safety import Limits
 from reconciler.state import Address, Artifact, Desired, Digest, Layout, Link, Placement, Record
+from reconciler.strangers import giving_back
 from reconciler.survey import Means, assemble, comfortable, look, read_unread, recalled
 from reconciler.ui.kinds import ui_of
 from reconciler.ui.merging import is_companion
@@ -39,14 +40,18 @@ def plan_back(loaded: Loaded, registry: Registry, means: Means, to: int | None =
         raise InputError(f"no generation {first} of this manifest", where=str(registry.path), hint=f"known: {known}")
     steps_back = []
     adopted: set[tuple[str, str, Digest]] = set()
+    entries: list[Entry] = []
     for number in reversed([number for number in ours if number >= first]):
         generation = generations.read(registry.path, number)
         touched = [Address(*entry) for entry in generation.result["touched"]]
         steps_back.append((touched, generation.before))
         adopted |= _adopted(generation)
+        entries += generation.result.get("entries", ())
     back = undone((record for record in records(registry) if record.manifest == loaded.identity), steps_back)
     contents = look(loaded, registry, back)
-    return plan_records(back, contents, registry, means, loaded, spared=_spared(contents, adopted)), first
+    plan = plan_records(back, contents, registry, means, loaded, spared=_spared(contents, adopted))
+    steps = (*plan.steps, *giving_back(entries, registry))
+    return replace(plan, steps=tuple(sorted(steps, key=lambda step: (ORDER[step.action], step.address)))), first
 
 
 def plan_undo(

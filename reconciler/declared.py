@@ -273,6 +273,9 @@ class Policy(_Declared):
     """Whether pickle files, which can run code when they are loaded, may come."""
     keep_trash: Span = Field(default=14 * DAY, examples=["14d"])
     """How long removed and replaced files wait in the trash before `gc` may free them."""
+    stale_records: Literal["report", "prune"] = "report"
+    """What becomes of entries in the registry that no manifest manages and that speak of nothing, or of what another
+    entry says too: they are told, or taken out of the tool's own layer."""
     rules: tuple[Rule, ...] = Field(
         default=(), max_length=MAX_RULES, examples=[[{"rule": "license", "allow": ["apache-2.0", "mit"]}]]
     )

@@ -66,7 +66,8 @@ class DigestStore:
 
     def remember(self, key: str, text: str) -> None:
         """Keep a text under a key, at once."""
-        self._guarded(lambda: self._many("INSERT OR REPLACE INTO header (key, told) VALUES (?, ?)", [(key, text)]), None)
+        statement = "INSERT OR REPLACE INTO header (key, told) VALUES (?, ?)"
+        self._guarded(lambda: self._many(statement, [(key, text)]), None)
 
     def delete(self, keys: Iterable[Key]) -> None:
         """Remove keys at once."""

@@ -20,7 +20,17 @@ from reconciler.plan import Action, Plan, Step
 from reconciler.planjson import dumps as plan_json
 from reconciler.planjson import plan_id
 from reconciler.receipt import Outcome, Receipt
-from reconciler.registry import LocationId, Registry, records, save, with_locations, with_records
+from reconciler.registry import (
+    Entry,
+    LocationId,
+    Registry,
+    left,
+    records,
+    save,
+    with_entries,
+    with_locations,
+    with_records,
+)
 from reconciler.registry.block import encode
 from reconciler.state import Address, Record
 
@@ -82,12 +92,14 @@ def apply(
         work.show(lambda display: display.plan_started(len(steps), sum(step.bytes.download for step in steps)))
         run(work, steps)
         receipt = _receipt(plan, steps, work, number, time.monotonic() - started)
+        before_it = registry
         try:
             with uninterrupted():
                 registry = _recorded(registry, work)
                 generations.write(
                     registry.path, number, manifest_files=manifest_files or {}, lock=lock,
-                    plan=plan_json(plan).encode(), before=before, result=_result(receipt, touched, tools.manifest),
+                    plan=plan_json(plan).encode(), before=before,
+                    result=_result(receipt, touched, tools.manifest, left(before_it, registry)),
                 )  # fmt: skip
                 if not work.unfinished and not log.broken:
                     log.end()
@@ -100,6 +112,7 @@ def apply(
 
 def _touched(steps: Iterable[Step], work: Work) -> list[Address]:
     """Return the addresses whose records the steps make, change or drop; old copies may get the name of their root."""
+    steps = [step for step in steps if step.entry is None]
     found = {step.address: None for step in steps if step.before is not None or step.after is not None}
     found |= {step.renamed_from: None for step in steps if step.renamed_from is not None}
     names = work.names
@@ -117,6 +130,9 @@ def _recorded(registry: Registry, work: Work) -> Registry:
     put = (*work.put.values(), *displaced(work.put, work.mine, work.drop, work.names))
     drop = [(work.tools.manifest, address) for address in work.drop if address not in work.put]
     registry = with_locations(registry, _locations(work))
+    theirs = [(step.after is None, step.entry) for step in work.entries if step.entry is not None]
+    back, away = ([entry for leaves, entry in theirs if leaves is side] for side in (False, True))
+    registry = with_entries(registry, back, away)
     registry = with_records(registry, put, drop, downloaded_at=dict.fromkeys(came, now))
     return save(registry)
 
@@ -145,13 +161,14 @@ def _never(step: Step) -> Outcome:
     return Outcome(step.address, step.action, step.reason, "not-started")
 
 
-def _result(receipt: Receipt, touched: list[Address], manifest: str) -> dict[str, Any]:
+def _result(receipt: Receipt, touched: list[Address], manifest: str, gone: list[Entry]) -> dict[str, Any]:
     from reconciler.render.receipt import receipt_json
 
     return {
         "plan_id": receipt.plan_id,
         "manifest": manifest,
         "touched": [list(address) for address in touched],
+        "entries": gone,
         "receipt": receipt_json(receipt),
     }
 

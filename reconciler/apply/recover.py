@@ -20,6 +20,7 @@ from reconciler.examine import examined
 from reconciler.house import read_id
 from reconciler.plan import Place
 from reconciler.registry import LocationId, Registry, records, save, with_locations, with_records
+from reconciler.registry import left as left_behind
 from reconciler.registry.block import decode
 from reconciler.state import Address, Record
 from reconciler.stores import store_of
@@ -119,12 +120,13 @@ def _replay(
                 left.append((str(deed.address), error.problems[0].summary))
         _sweep(sites, places)
     left += _put_back(entries)
+    before_it = registry
     registry = save(_with_done(registry, done, manifest, places))
     if number not in generations.listing(registry.path):
         before = [decode(block) for block in begin["before"]]
         result = {
             "plan_id": begin["plan_id"], "manifest": manifest, "touched": begin["touched"],
-            "interrupted": True, "done": len(done),
+            "interrupted": True, "done": len(done), "entries": left_behind(before_it, registry),
         }  # fmt: skip
         generations.write(registry.path, number, manifest_files={}, lock=None, plan=b"", before=before, result=result)
     return registry, Recovered(number, len(done), tuple(left))

@@ -51,6 +51,8 @@ class Work:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     put: dict[Address, Record] = field(default_factory=dict)
     drop: list[Address] = field(default_factory=list)
+    entries: list[Step] = field(default_factory=list)
+    """Steps done that take entries of others out of the registry, or put them back."""
     received: dict[int, int] = field(default_factory=dict)
     """id of a step -> bytes that came over the network for it."""
     unfinished: set[int] = field(default_factory=set)

@@ -1,0 +1,222 @@
+"""Entries of the registry that no manifest manages: what is odd about each, and which of them a plan may prune.
+
+Nothing is ever said of entries of ours, or of those of other manifests in the same registry; nothing is pruned unless
+the policy says so (`stale_records: prune`), and then only what the tool's own layer holds and people do not speak of.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from reconciler.ollama import names
+from reconciler.plan import REGISTRY, Action, Facts, Step, Stranger
+from reconciler.registry.entry import block_of
+from reconciler.registry.jsontext import Entry
+from reconciler.registry.kinship import Index, best, key_of_files, kin_of, kin_of_wanted, preference
+from reconciler.state import Address, ObservedLocation
+
+if TYPE_CHECKING:
+    from reconciler.registry import Registry
+    from reconciler.world import World
+
+PATTERNS = "IMAGEWORKS_TEST_MODEL_PATTERNS"
+"""The environment variable that names further patterns of test models (regular expressions, separated by commas)."""
+
+_PLACEHOLDER = re.compile(
+    r"^(?:testmodel|mini-test|custom-family|synthetic-test|logical-only-test|demo-model|model-(?:awq|fp16|ollama))\b"
+    r"|testzzz|^model(?:-ollama)?-gguf"
+)
+_TEST_PATH = re.compile(r"/pytest-of-[^/]+/|/pytest-\d+/")
+
+
+class Odd(NamedTuple):
+    """An entry with what is odd about it, each word with its explanation; `duplicate_of` '' for none."""
+
+    entry: Entry
+    layer: str
+    words: Mapping[str, str]
+
+    @property
+    def stranger(self) -> Stranger:
+        """As a plan tells it."""
+        layer = "curated" if self.layer == "curated" else "discovered"
+        return Stranger(self.entry["name"], layer, tuple(self.words), tuple(self.words.values()))  # type: ignore[arg-type]
+
+
+def look_at(registry: Registry, world: World, environ: Mapping[str, str] = os.environ) -> tuple[Odd, ...]:
+    """Return the entries that are not ours, discovered ones first, each with what is odd about it."""
+    foreign = [entry for entry in registry.discovered if block_of(entry) is None]
+    known = {entry["name"] for entry in registry.discovered}
+    curated = [entry for entry in registry.curated if entry["name"] not in known]
+    if not foreign and not curated:
+        return ()
+    by_hand = {entry["name"] for entry in registry.curated}
+    same = _same(foreign, world, by_hand)
+    patterns = _patterns(environ)
+    found = [Odd(entry, "discovered", _words(entry, world, same, patterns)) for entry in foreign]
+    found += [Odd(entry, "curated", _words(entry, world, {}, patterns)) for entry in curated]
+    return tuple(found)
+
+
+def pruning(odd: Iterable[Odd], registry: Registry) -> Iterator[Step]:
+    """Yield a step for every entry that may go: its files are gone, it never had any, or another one says the same.
+
+    Never one that people speak of in the curated layer.
+    """
+    by_hand = {entry["name"] for entry in registry.curated}
+    for each in odd:
+        name = each.entry["name"]
+        if each.layer != "discovered" or name in by_hand or "declared" in each.words:
+            continue
+        reason = _reason(each)
+        if reason:
+            yield Step(
+                Address(name, REGISTRY), Action.PRUNE, reason, facts_of_entry(each.entry), None, entry=each.entry
+            )
+
+
+def giving_back(entries: Iterable[Entry], registry: Registry) -> Iterator[Step]:
+    """Yield a step for every entry of somebody else that is to come back and is not there."""
+    there = list(registry.discovered)
+    for entry in entries:
+        if entry not in there and block_of(entry) is None:
+            there.append(entry)
+            address = Address(entry["name"], REGISTRY)
+            yield Step(address, Action.NORMALIZE, "record", None, facts_of_entry(entry), entry=entry)
+
+
+def facts_of_entry(entry: Entry) -> Facts:
+    """Return what an entry of somebody else says, as a plan shows it."""
+    source = entry.get("source")
+    hub = source.get("huggingface_id") if isinstance(source, Mapping) else None
+    return Facts(
+        source=f"hf:{hub}" if isinstance(hub, str) and hub not in ("", "None") else None,
+        format=_text(entry, "download_format"),
+        quant=_text(entry, "quantization"),
+        path=_text(entry, "download_path"),
+        backend=_text(entry, "backend"),
+        served_as=_text(entry, "served_model_id"),
+        license=_text(entry, "license"),
+    )
+
+
+def _reason(odd: Odd) -> str:
+    words = odd.words
+    if "duplicate" in words:
+        return "duplicate-record"
+    is_empty = "logical-only" in words or ("placeholder" in words and "unreachable" in words)
+    return "stale-record" if "gone" in words or is_empty else ""
+
+
+def _same(foreign: Sequence[Entry], world: World, by_hand: set[str]) -> dict[int, tuple[str, str]]:
+    """Return of entries (by id) that others speak for: (`declared` or `duplicate`, in words)."""
+    found: dict[int, tuple[str, str]] = {}
+    index = Index(foreign)
+    for held in (*world.contents.ours, *world.contents.theirs) if index else ():
+        for entry in index.of(kin_of(held.record)):
+            found[id(entry)] = ("duplicate", f"of {held.record.address}, which manifest {held.record.manifest} manages")
+    for wanted in sorted(world.desired, key=lambda each: each.address) if index else ():
+        if world.record_of(wanted) is not None:
+            continue
+        kin = kin_of_wanted(wanted, world.locations[wanted.address.location].root)
+        candidates = [entry for entry in index.of(kin) if id(entry) not in found]
+        heir = best(candidates, wanted.address.variant)
+        for entry in candidates:
+            is_heir = entry is heir
+            found[id(entry)] = (
+                ("declared", f"{wanted.address} takes it over") if is_heir else ("duplicate", f"of {wanted.address}")
+            )
+    groups: dict[tuple[object, ...], list[Entry]] = {}
+    for entry in foreign:
+        key = key_of_files(entry)
+        if key and id(entry) not in found:
+            groups.setdefault((key, entry.get("backend"), entry.get("quantization")), []).append(entry)
+    for group in groups.values():
+        first, *others = sorted(group, key=lambda entry: (entry["name"] not in by_hand, *preference(entry)))
+        for entry in others:
+            found[id(entry)] = ("duplicate", f"of {first['name']}")
+    return found
+
+
+def _words(
+    entry: Entry, world: World, same: Mapping[int, tuple[str, str]], patterns: Sequence[re.Pattern[str]]
+) -> dict[str, str]:
+    words: dict[str, str] = {}
+    if id(entry) in same:
+        word, detail = same[id(entry)]
+        words[word] = detail
+    key = key_of_files(entry)
+    where = _where(key, world.locations) if key else ("logical-only", "it names no files and no model of a server")
+    if where[0]:
+        words[where[0]] = where[1]
+    metadata = entry.get("metadata")
+    is_testing = isinstance(metadata, Mapping) and metadata.get("testing") is True
+    if is_testing or _is_placeholder(entry, patterns):
+        words["placeholder"] = "an entry of tests"
+    if entry.get("deprecated") is True:
+        words["deprecated"] = "marked as deprecated"
+    nones = sorted(field for field, value in entry.items() if value in ("None", "ollama://None", "ollama:/None"))
+    if nones:
+        words["none-text"] = f'the text "None" where nothing should stand: {", ".join(nones)}'
+    path = entry.get("download_path")
+    if isinstance(path, str) and re.match(r"ollama:/(?!/)", path):
+        words["ollama-path"] = f"{path}: a tag that was taken for a path"
+    return words
+
+
+def _where(key: str, locations: Mapping[str, ObservedLocation]) -> tuple[str, str]:
+    """Return (word, in words) of what became of an entry's files; ('', '') while they are there."""
+    if key.startswith("ollama:"):
+        return _in_ollama(key.removeprefix("ollama:"), locations)
+    for place in locations.values():
+        if not key.startswith(f"{place.root.rstrip('/')}/"):
+            continue
+        path = key[len(place.root.rstrip("/")) + 1 :]
+        # A mount point without its disk is an empty directory: only one that shows something can tell what is gone.
+        if not place.readable or not (place.id or place.files or place.links):
+            return "unreachable", f"{key}: {place.why or f'{place.name} is empty, or not mounted'}"
+        there = any(path == each or each.startswith(f"{path}/") for each in (*place.files, *place.links))
+        return ("", "") if there else ("gone", f"{key} is not there any more")
+    if os.path.lexists(key):
+        return "", ""
+    return "unreachable", f"{key} is not there, and in no declared location"
+
+
+def _in_ollama(key: str, locations: Mapping[str, ObservedLocation]) -> tuple[str, str]:
+    places = [place for place in locations.values() if place.store == "ollama"]
+    for place in places:
+        if any(
+            (name := names.from_path(path)) is not None and name.key == key for path in (*place.files, *place.links)
+        ):
+            return "", ""
+    seen = [place for place in places if place.readable and place.exists and place.observed]
+    if not seen or len(seen) < len(places):
+        why = "an Ollama cannot be read" if places else "no Ollama location is declared that could tell"
+        return "unreachable", f"{key}: {why}"
+    return "gone", f"{key} is in no declared Ollama any more"
+
+
+def _is_placeholder(entry: Entry, patterns: Sequence[re.Pattern[str]]) -> bool:
+    name, path = entry["name"], entry.get("download_path")
+    if isinstance(path, str) and _TEST_PATH.search(path):
+        return True
+    return _PLACEHOLDER.search(name) is not None or any(pattern.search(name) for pattern in patterns)
+
+
+def _patterns(environ: Mapping[str, str]) -> list[re.Pattern[str]]:
+    found = []
+    for text in environ.get(PATTERNS, "").split(","):
+        try:
+            if text.strip():
+                found.append(re.compile(text.strip()))
+        except re.error:
+            continue  # `config` tells it; a bad pattern means nothing
+    return found
+
+
+def _text(entry: Entry, key: str) -> str | None:
+    value = entry.get(key)
+    return value if isinstance(value, str) and value not in ("", "None") else None
