@@ -209,7 +209,8 @@ class Job:
 
     def _shell(self, step: dict[str, Any], environment: Mapping[str, str]) -> int:
         assert "${{" not in step["run"], "an expression in a script: whoever chooses its value writes the script"
-        temp = self.forge.here / "temp"
+        temp = self.forge.here / "temp" / self.workspace.name
+        temp.mkdir(exist_ok=True)
         files = {"GITHUB_OUTPUT": temp / "output", "GITHUB_STEP_SUMMARY": temp / "summary"}
         for path in files.values():
             path.write_text("")
@@ -232,7 +233,9 @@ class Job:
             case "actions/setup-python":
                 pass
             case "actions/checkout":
-                shutil.copytree(self.context["checkout"], self.workspace, dirs_exist_ok=True, symlinks=True)
+                there = self.workspace / said.get("path", ".")
+                of = Path(self.text(said["ref"])) if "ref" in said else Path(self.context["checkout"])
+                shutil.copytree(of, there, dirs_exist_ok=True, symlinks=True)
             case "actions/upload-artifact":
                 shutil.copytree(self.workspace / said["path"], store / said["name"], symlinks=True)
             case "actions/download-artifact":

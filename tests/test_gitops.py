@@ -49,9 +49,25 @@ def forge(world: Path, hub: Hub) -> Forge:
 # -- GitHub: the plan, untrusted --------------------------------------------------------------------------------------
 
 
-def plan_job(forge: Forge, checkout: Path, number: str = "12") -> Job:
-    context = {"checkout": str(checkout), "github.event.pull_request.number": number}
+def plan_job(forge: Forge, checkout: Path, base: Path | None = None) -> Job:
+    """Run the job for a pull request that has `checkout` where `base` was merged last; None: nothing was."""
+    nothing = forge.here / "nothing"
+    nothing.mkdir(exist_ok=True)
+    context = {
+        "checkout": str(checkout),
+        "github.event.pull_request.number": "12",
+        "github.event.pull_request.base.sha": str(base or nothing),
+    }
     return run_workflow(forge, "examples/github/plan.yml", "plan", context)
+
+
+def proposed(forge: Forge, name: str = "proposed", text: str = "") -> Path:
+    """A checkout in which somebody has added to the manifest and locked it."""
+    work = forge.clone(name)
+    with (work / "gpu-server/reconciler.yaml").open("a") as file:
+        file.write(text)
+    assert forge.run("reconciler", "lock", "gpu-server/reconciler.yaml", cwd=work).code == 0
+    return work
 
 
 def test_the_untrusted_job_plans_and_leaves_the_plan_as_an_artifact(forge: Forge) -> None:
@@ -62,6 +78,16 @@ def test_the_untrusted_job_plans_and_leaves_the_plan_as_an_artifact(forge: Forge
     assert (forge.here / "artifacts/plan/number").read_text() == "12\n"
     plan = json.loads((forge.here / "artifacts/plan/plan.json").read_text())
     assert [step["address"] for step in plan["steps"]] == ["tiny-chat@weights"]
+
+
+def test_the_plan_is_about_what_the_pull_request_changes(forge: Forge, hub: Hub) -> None:
+    base = forge.found()
+    hub.add("acme/Other", weights(3), license="mit")
+    job = plan_job(forge, proposed(forge, text="  other:\n    source: hf:acme/Other\n" + RULES), base)
+    assert not job.failed, job.log  # what was merged has another licence than the new rule allows, and does not arrive
+    assert "1 to download\n" in job.summary
+    assert "other@weights" in job.summary
+    assert "download   tiny-chat" not in job.summary
 
 
 def test_a_lock_that_does_not_answer_the_manifest_fails_and_leaves_nothing(forge: Forge) -> None:
@@ -95,8 +121,8 @@ def test_the_untrusted_workflow_has_nothing_to_give_away() -> None:
     assert workflow["permissions"] == {"contents": "read"}
     assert "secrets." not in text
     assert "github.token" not in text
-    [checkout] = [s for s in workflow["jobs"]["plan"]["steps"] if s.get("uses", "").startswith("actions/checkout")]
-    assert checkout["with"]["persist-credentials"] == "false"
+    used = [step for step in workflow["jobs"]["plan"]["steps"] if step.get("uses", "").startswith("actions/checkout")]
+    assert [step["with"]["persist-credentials"] for step in used] == ["false", "false"]
 
 
 # -- GitHub: the comment, trusted -------------------------------------------------------------------------------------
@@ -279,7 +305,8 @@ def test_a_moved_upstream_becomes_one_pull_request_that_later_runs_update(forge:
     [pull] = forge.read()["pull_requests"]
     assert (pull["head"], pull["base"]) == ("reconciler/lock-bump", "main")
     assert "### Plan for `gpu-server`: 1 to download" in pull["body"]
-    assert "license: cc-by-nc-4.0" in pull["body"]
+    assert "license: apache-2.0 -> cc-by-nc-4.0" in pull["body"]
+    assert "1 file changed (200 B)" in pull["body"]
     assert "1 changed file" in pull["body"]
     first = forge.git("rev-parse", "reconciler/lock-bump", cwd=forge.origin)
     assert forge.git("diff", "--name-only", "main", first, cwd=forge.origin) == "gpu-server/reconciler.lock.json"
@@ -327,6 +354,14 @@ def test_the_action_plans_and_tells_what_it_found(forge: Forge) -> None:
     assert Path(told["markdown"]).read_text() == job.summary
 
 
+def test_the_action_plans_from_what_was_merged_where_it_is_told(forge: Forge) -> None:
+    work = forge.found()
+    shutil.copytree(work / "gpu-server", work / ".base")
+    job = action(forge, work, manifest="gpu-server/reconciler.yaml", **{"from": ".base/reconciler.yaml"})
+    assert not job.failed, job.log
+    assert job.outputs["plan"]["exit-code"] == "0"
+
+
 def test_the_action_finds_the_default_manifest_in_its_directory(forge: Forge) -> None:
     job = action(forge, forge.found(), working_directory="gpu-server")
     assert not job.failed, job.log
@@ -354,14 +389,25 @@ GITLAB = {
     "CI_API_V4_URL": "https://gitlab.example/api/v4",
     "CI_PROJECT_ID": "5",
     "CI_MERGE_REQUEST_IID": "12",
+    "CI_MERGE_REQUEST_DIFF_BASE_SHA": "before",
     "RECONCILER_COMMENT_TOKEN": TOKEN,
 }
 
 
+def gitlab_checkout(forge: Forge, name: str, manifest: str = MANIFEST) -> Path:
+    """A merge request that brings the manifest: what was merged before holds none."""
+    work = forge.found(manifest)
+    forge.git("switch", "--quiet", "--orphan", "before", cwd=work)
+    forge.git("commit", "--quiet", "--allow-empty", "--message=nothing yet", cwd=work)
+    forge.git("push", "--quiet", str(forge.origin), "before", cwd=work)
+    return forge.clone(name)
+
+
 def test_gitlab_plans_and_keeps_one_note(forge: Forge) -> None:
-    work = forge.found()
-    planned = run_gitlab(forge, "plan", work)
+    work = gitlab_checkout(forge, "work")
+    planned = run_gitlab(forge, "plan", work, **GITLAB)
     assert planned.code == 0, planned.out
+    assert "planned as if" not in planned.out
     assert "### Plan for `gpu-server`: 1 to download" in (work / "plan.md").read_text()
     mark = "<!-- reconciler plan: gpu-server -->"
     others = [{"id": n, "author": {"id": 8}, "body": f"{mark}\nnot the bot's"} for n in range(3)]
@@ -378,9 +424,19 @@ def test_gitlab_plans_and_keeps_one_note(forge: Forge) -> None:
 
 
 def test_gitlab_fails_on_a_broken_rule(forge: Forge) -> None:
-    ran = run_gitlab(forge, "plan", forge.found(MANIFEST + RULES))
+    ran = run_gitlab(forge, "plan", gitlab_checkout(forge, "work", MANIFEST + RULES), **GITLAB)
     assert ran.code == 1
     assert "1 rules of the policy are broken" in ran.out
+
+
+def test_gitlab_plans_what_the_merge_request_changes(forge: Forge, hub: Hub) -> None:
+    forge.found()
+    hub.add("acme/Other", weights(3))
+    work = proposed(forge, text="  other:\n    source: hf:acme/Other\n")
+    ran = run_gitlab(forge, "plan", work, **GITLAB | {"CI_MERGE_REQUEST_DIFF_BASE_SHA": "main"})
+    assert ran.code == 0, ran.out
+    assert "### Plan for `gpu-server`: 1 to download\n" in ran.out
+    assert "download   other@weights" in ran.out
 
 
 def bump(forge: Forge, name: str) -> Ran:
