@@ -79,8 +79,8 @@ def a_workstation(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             license="mit",
         )
         for name in ("microsoft/DialoGPT-medium", "microsoft/DialoGPT-large"):
-            hub.add(name, {"config.json": b'{"model_type": "gpt2"}\n', "model.safetensors": safetensors(len(name)),
-                           "README.md": b"Talks, in development.\n"}, branch="dev")  # fmt: skip
+            files = {"config.json": b'{"model_type": "gpt2"}\n', "model.safetensors": safetensors(len(name))}
+            hub.add(name, {**files, "README.md": b"Talks, in development.\n"}, branch="dev", license="mit")
         hub.add("microsoft/DialoGPT-small", {"config.json": b"{}\n", "model.safetensors": safetensors(9)})
         hub.add(LLAMA, gguf_files("Llama-3.2-3B-Instruct", ["Q4_K_M", "Q8_0"], seed=7))
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
