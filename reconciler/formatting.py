@@ -33,7 +33,6 @@ class _Shift(NamedTuple):
 class _Page:
     """What is known of each line, by its number from 0."""
 
-    text: str
     lines: list[str]
     starts: dict[int, list[_Shift]] = field(default_factory=dict)
     """Where keys, dashes and what follows a dash stand on the line that they begin."""
@@ -62,7 +61,7 @@ def formatted(text: str, *, where: str = "manifest") -> str:
         root = splicing.sheet(plain).root
     except ValueError as error:
         raise _refused(where, str(error)) from None
-    page = _Page(plain, plain.split("\n"))
+    page = _Page(plain.split("\n"))
     if root is not None:
         _walk(page, root, 0, ())
     after = "\n".join(_spaced(page, _laid_out(page)))
@@ -99,10 +98,10 @@ def _walk(page: _Page, node: Any, new: int, around: tuple[_Shift, ...]) -> None:
             _below(page, value, here, around)
         _note_gaps(page, node)
         return
-    at = node.start_mark.index
+    above = node.start_mark.line
     for item in node.value:
-        line = _dash(page, at, item.start_mark.index, here.old)
-        at = item.end_mark.index
+        line = _dash(page, above, item.start_mark.line, here.old)
+        above = item.end_mark.line
         _begin(page, line, here, around)
         if item.start_mark.line == line and item.start_mark.index != item.end_mark.index and not _is_block(item):
             _begin(page, line, _Shift(item.start_mark.column, new + STEP), around)
@@ -125,9 +124,8 @@ def _begin(page: _Page, line: int, shift: _Shift, around: tuple[_Shift, ...]) ->
     page.around[line] = around
 
 
-def _dash(page: _Page, begin: int, end: int, column: int) -> int:
+def _dash(page: _Page, first: int, last: int, column: int) -> int:
     """Return the line of an item's dash, which stands between the end of the item above and its own beginning."""
-    first, last = page.text.count("\n", 0, begin), page.text.count("\n", 0, end)
     for line in range(last, first - 1, -1):
         if page.lines[line][column : column + 1] == "-":
             return line
