@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from reconciler import runlog
 from reconciler.errors import StaleError
 from reconciler.plan import Action, Plan, Selection
 
@@ -77,4 +78,6 @@ def act(
         manifest=loaded.identity,
     )
     files = {path.name: path.read_bytes() for path in loaded.files}
-    return apply(plan, held.registry, tools, approved=approved or ALL, manifest_files=files, lock=lock)
+    applied = apply(plan, held.registry, tools, approved=approved or ALL, manifest_files=files, lock=lock)
+    runlog.note(loaded, held.command, runlog.of_receipt(applied.receipt))
+    return applied

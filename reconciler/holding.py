@@ -20,11 +20,13 @@ class Held(NamedTuple):
     """The registry, locked for writing and brought to its end if an apply was cut short.
 
     `fd` is the lock. `recovered_from` is the registry's serial before that, None when there was nothing to finish.
+    `command` is the one that holds it.
     """
 
     registry: Registry
     fd: int
     recovered_from: int | None = None
+    command: str = ""
 
 
 @contextmanager
@@ -44,7 +46,7 @@ def hold(loaded: Loaded, digests: Digests, command: str, tell: Tell) -> Iterator
             tell(f"finished an interrupted apply: {counted(one.steps, 'step')} of it recorded")
             for address, why in one.left:
                 tell(inert(f"{address}: cut off in the middle, and it cannot be finished now: {why}"))
-        yield Held(registry, fd, found.serial if recovered else None)
+        yield Held(registry, fd, found.serial if recovered else None, command)
 
 
 def open_registry(loaded: Loaded, warn: Tell) -> Registry:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler import lockfile, resolve
+from reconciler import lockfile, resolve, runlog
 from reconciler.errors import Problem
 from reconciler.state import Pin
 
@@ -47,4 +47,17 @@ def pin(loaded: Loaded, world: World, *, upgrade: bool = False, names: Iterable[
     pins = {**undecided, **found.pins}
     lockfile.write(path, lockfile.Lock(pins=pins))
     dropped = tuple(sorted(old.keys() - loaded.manifest.variants.keys()))
-    return Locked(path, found.pins, old, tuple(sorted(found.resolved)), dropped, tuple(found.problems.values()))
+    locked = Locked(path, found.pins, old, tuple(sorted(found.resolved)), dropped, tuple(found.problems.values()))
+    runlog.note(loaded, "lock", _lines(locked))
+    return locked
+
+
+def _lines(locked: Locked) -> Iterable[runlog.Line]:
+    """Return what the log of runs says: a line for every pin that is another one now, or gone."""
+    for name in locked.changed:
+        before = locked.before.get(name)
+        yield {
+            "event": "step", "action": "lock", "variant": name, "from": before.revision if before else None,
+            "to": locked.pins[name].revision,
+        }  # fmt: skip
+    yield from ({"event": "step", "action": "unlock", "variant": name} for name in locked.dropped)

@@ -59,6 +59,8 @@ class Settings:
     downloader: Engine
     cache: Path
     registry: Path
+    log_dir: Path | None
+    """Where runs are logged; None: in the registry of each manifest."""
     color: Color
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -112,6 +114,8 @@ def rows(settings: Settings) -> Iterator[tuple[str, str, str]]:
             shown = "set" if value else "not set"
         elif key == "limit_rate":
             shown = "no limit" if value is None else f"{human_bytes(value)}/s"
+        elif key == "log_dir":
+            shown = "log/ in the registry" if value is None else str(value)
         else:
             shown = "found on PATH" if value is None else str(value)
         yield key, shown, origin
@@ -324,6 +328,7 @@ _SETTINGS: Mapping[str, _Setting] = {
     ),
     "cache": _Setting(_path, ("RECONCILER_CACHE",), _cache),
     "registry": _Setting(_path, ("RECONCILER_REGISTRY",), _registry),
+    "log_dir": _Setting(_path, ("RECONCILER_LOG_DIR", "IMAGEWORKS_LOG_DIR"), lambda _: None),
     "color": _Setting(
         _word("auto", "always", "never"), ("RECONCILER_COLOR", "NO_COLOR", "FORCE_COLOR"), lambda _: "auto", shared=True
     ),

@@ -55,6 +55,8 @@ def test_json_says_where_a_server_finds_each_variant(box: Box) -> None:
         "root": str(box.here / "weights"),
         "path": "acme/Tiny-Chat",
         "served_as": "tiny",
+        "kind": "llm",
+        "warning": None,
     }
 
 
@@ -73,3 +75,25 @@ def test_a_manifest_without_roles_says_so(box: Box) -> None:
 
     assert box.run("roles", "box.yaml").out == "The manifest declares no roles.\n"
     assert box.run("roles", "box.yaml", "--json").json["roles"] == {}
+
+
+def test_a_role_that_nothing_here_serves_is_told_and_so_is_one_that_names_nothing(box: Box) -> None:
+    box.write({"roles:": "roles:\n  ocr: []"})
+    box.apply()
+
+    told = box.run("roles", "box.yaml")
+
+    assert box.run("roles", "box.yaml", "--json").json["unfilled"] == ["ocr"]
+    assert "unfilled: ocr: nothing that serves it is there" in told.out
+
+
+def test_a_model_that_cannot_do_what_its_role_needs_is_warned_of(box: Box) -> None:
+    box.write({"  draft: [tiny-gguf-iq4_xs]": "  embedding: [tiny-chat]\n  caption: [tiny-gguf-iq4_xs]"})
+    box.apply()
+
+    told = box.run("roles", "box.yaml")
+
+    assert told.code == 0
+    assert "warning: embedding: tiny-chat: an llm model, where embedding needs embedding" in told.out
+    assert "no projector (mmproj) is among its files" in told.out
+    assert "warning: chat:" not in told.out

@@ -99,7 +99,10 @@ def apply(
                 generations.write(
                     registry.path, number, manifest_files=manifest_files or {}, lock=lock,
                     plan=plan_json(plan).encode(), before=before,
-                    result=_result(receipt, touched, tools.manifest, left(before_it, registry)),
+                    result={
+                        **_result(receipt, touched, tools.manifest, left(before_it, registry)),
+                        "when": int(tools.now()),
+                    },
                 )  # fmt: skip
                 if not work.unfinished and not log.broken:
                     log.end()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reconciler import runlog
 from reconciler.cli import session
 from reconciler.errors import InputError
 
@@ -67,6 +68,10 @@ def command(
     said |= {key: value for key, value in more.items() if value is not None}
     merged, pin = add(target, said, session.upstream(target.loaded, offline=False), name=name, roles=role or ())
     written = write(merged)
+    if written and merged.loaded is not None:
+        runlog.note(
+            merged.loaded, "add", [{"event": "step", "action": "add", "variant": each} for each in merged.names]
+        )
     _tell(merged, pin, [str(path) for path in written], json)
     return 0
 

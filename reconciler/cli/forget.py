@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from reconciler import runlog
 from reconciler.cli import session
 from reconciler.cli.applying import ask, hold
 from reconciler.errors import InputError
@@ -43,6 +44,8 @@ def command(
         if not yes:
             ask(f"Forget {', '.join(str(record.address) for record in found)}? The files stay.")
         forget(held.registry, found)
+        lines = [{"event": "step", "action": "forget", "address": str(record.address)} for record in found]
+        runlog.note(loaded, "forget", lines)
     files = sum(len(record.files) for record in found)
     if json:
         session.say_json({"forgotten": [str(record.address) for record in found], "files_left": files})

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from reconciler import runlog
 from reconciler.cli import session
 from reconciler.cli.applying import ask, hold
 from reconciler.errors import InputError
@@ -55,6 +56,17 @@ def command(
         if files and not yes:
             ask("Do you want to remove them for good?")
         freed = free(files)
+        lines = [
+            {
+                "event": "step",
+                "action": "free",
+                "location": one.location.name,
+                "path": one.entry.path,
+                "bytes": one.frees,
+            }
+            for one in files
+        ]
+        runlog.note(loaded, "gc", lines)
         tidy(locations.values())
     if json:
         session.say_json({"files": len(files), "bytes_freed": freed})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reconciler import runlog
 from reconciler.cli import session
 from reconciler.errors import InputError
 from reconciler.importing import IMPORTERS, subjects
@@ -59,6 +60,7 @@ def command(
     """
     from reconciler.importing import report as reports
     from reconciler.importing.merge import merge, write
+    from reconciler.importing.pictures import with_pictures
     from reconciler.importing.target import open_target
 
     if subject not in subjects():
@@ -67,8 +69,11 @@ def command(
     target = open_target(manifest)
     also = [word for word, wanted in (("testing", include_testing), ("missing", include_missing)) if wanted]
     gathered, table = _gathered(subject, tuple(args or ()), target, offline=offline, local=local, also=also)
-    merged = merge(target, gathered)
+    merged = with_pictures(merge(target, gathered), session.upstream(target.loaded, offline=offline))
     written = write(merged)
+    if written and merged.loaded is not None:
+        lines = [{"event": "step", "action": "import", "variant": each, "subject": subject} for each in merged.names]
+        runlog.note(merged.loaded, "import", lines)
     if path is not None:
         reports.save(path, merged.report, table)
     if json:

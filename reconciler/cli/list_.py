@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
 
 from reconciler.cli import session
+from reconciler.errors import InputError
 
 if TYPE_CHECKING:
-    from reconciler.content import Contents, Held
+    from reconciler.audit.inventory import Item
+    from reconciler.content import Contents
+    from reconciler.manifest import Loaded
+    from reconciler.registry import Registry
     from reconciler.state import ObservedLocation
 
-_HEADERS = ("variant", "format", "quant", "size", "files", "revision", "roles", "source")
-_LEAST_WANTED = ("source", "revision", "files", "roles", "quant", "format")
-"""The columns that a narrow terminal goes without, the first first."""
+_DEFAULT = ("variant", "format", "quant", "size", "files", "revision", "roles", "source")
+_LEAST_WANTED = ("source", "revision", "files", "roles", "quant", "format", "state")
+"""The columns that a narrow terminal goes without, the first first; not those that were asked for."""
 
 
 class _Unmanaged(NamedTuple):
@@ -21,39 +27,122 @@ class _Unmanaged(NamedTuple):
     bytes: int
 
 
-def command(manifest: session.Manifest = None, json: session.Json = False) -> int:
+def command(
+    manifest: session.Manifest = None,
+    format_: Annotated[list[str] | None, typer.Option("--format", metavar="GLOB", help="As gguf.")] = None,
+    quant: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="As 'q4_*'; - for none.")] = None,
+    location: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only those there.")] = None,
+    backend: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="As vllm; - for none.")] = None,
+    role: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="As chat; - for none.")] = None,
+    license_: Annotated[list[str] | None, typer.Option("--license", metavar="GLOB", help="As 'apache-*'.")] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="ok, modified, missing, unreadable, undeclared, absent (declared only)."),
+    ] = None,
+    details: Annotated[bool, typer.Option("--details", help="Print every fact of each, one a line.")] = False,
+    columns: Annotated[str | None, typer.Option(metavar="A,B,C", help="These columns, in this order.")] = None,
+    json: session.Json = False,
+) -> int:
     """List the managed variants, as they were recorded.
 
-    What is recorded was placed or adopted by an apply; whether it is still there is for `status` and `verify` to say.
-    Files that are nobody's are counted for each location. Asks nobody on the network. A narrow terminal is shown fewer
-    columns; a pipe and --json get them all.
+    What is recorded was placed or adopted by an apply; --state and --details look at the files too, and read those
+    that changed. Files that are nobody's are counted for each location. Filters may stand several times; different
+    ones must all fit. Asks nobody on the network. A narrow terminal is shown fewer columns; a pipe and --json get them
+    all.
 
     \b
     Examples:
       reconciler list
       reconciler list workstation.yaml --json
-      reconciler list | grep gguf
+      reconciler list --format gguf --quant 'q4_*' --columns name,size,path
+      reconciler list --state missing --state modified --details
 
     \b
     Exit codes: 0 listed; 1 error.
     """
+    from reconciler.audit.inventory import Filter, as_value
     from reconciler.manifest import load
-    from reconciler.survey import look
 
+    chosen = _chosen(columns)
+    states = _states(state)
     loaded = load(manifest)
-    contents = look(loaded, session.open_registry(loaded))
-    ours = sorted(contents.ours, key=lambda held: (held.location, held.record.address.variant))
+    looked = bool(states) or details or "state" in chosen
+    contents, items = _look(loaded, session.open_registry(loaded), states=looked, declared="absent" in states)
+    wanted = Filter({
+        "format": format_ or (), "quant": quant or (), "location": location or (), "backend": backend or (),
+        "role": role or (), "license": license_ or (), "state": states,
+    })  # fmt: skip
+    filtered = any(wanted.wanted.values())
+    items = [item for item in items if wanted.takes(item)]
     unmanaged = {name: _unmanaged(contents, place) for name, place in contents.locations.items()}
     if json:
         session.say_json({
             "manifest": {"path": str(loaded.path), "name": loaded.name},
             "registry": {"path": str(loaded.registry)},
-            "variants": [_variant(held) for held in ours],
+            "variants": [as_value(item) for item in items],
             "locations": {name: _place(place, unmanaged[name]) for name, place in contents.locations.items()},
         })  # fmt: skip
+    elif details:
+        session.say(_details(items))
     else:
-        session.say(_text(ours, contents.locations, unmanaged))
+        session.say(_table(items, chosen, asked=columns is not None or bool(states)))
+        session.say(() if filtered else _locations(contents.locations, unmanaged))
+        session.say(_ending(items, filtered=filtered))
     return 0
+
+
+def _chosen(columns: str | None) -> tuple[str, ...]:
+    """Return the columns that were asked for. Raise InputError for one that there is not."""
+    if columns is None:
+        return _DEFAULT
+    from reconciler.audit.inventory import COLUMNS
+    from reconciler.inert import suggest
+
+    names = tuple(name.strip() for name in columns.split(",") if name.strip())
+    for name in names:
+        if name not in COLUMNS:
+            near = suggest(name, COLUMNS)
+            raise InputError(
+                f"--columns: no column {name[:40]!r}",
+                hint=f"did you mean {near}?" if near else f"there are {', '.join(COLUMNS)}",
+            )
+    if not names:
+        raise InputError("--columns: names no column", hint=f"there are {', '.join(COLUMNS)}")
+    return names
+
+
+def _states(globs: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the states that globs mean. Raise InputError for a glob that means none."""
+    from reconciler.audit.inventory import STATES
+    from reconciler.globs import matches_text
+
+    for glob in globs or ():
+        if not any(matches_text(glob, state) for state in STATES):
+            raise InputError(f"--state: {glob[:40]!r} is no state", hint=f"there are {', '.join(STATES)}")
+    return tuple(state for state in STATES if any(matches_text(glob, state) for glob in globs or ()))
+
+
+def _look(loaded: Loaded, registry: Registry, *, states: bool, declared: bool) -> tuple[Contents, list[Item]]:
+    """Look at what is recorded, with `states` at its files, and with `declared` at what is only declared as well."""
+    from reconciler.audit import inventory
+    from reconciler.survey import look
+    from reconciler.verify import verify
+
+    contents = look(loaded, registry)
+    findings = None
+    if states:
+        with session.means(loaded, offline=True) as means:
+            records = [held.record for held in contents.ours]
+            findings = verify(records, contents.locations, means.digests, full=False, watch=means.watch).findings
+    items = inventory.recorded(contents.ours, loaded.manifest.variants, findings)
+    if declared:
+        from reconciler import lockfile
+        from reconciler.desired import desire
+
+        lock = lockfile.read(lockfile.path_for(loaded.path))
+        wanted = desire(loaded, lock.pins if lock else {}, {})
+        items += inventory.absent(wanted.variants, wanted.undecided, items)
+    return contents, items
 
 
 def _unmanaged(contents: Contents, place: ObservedLocation) -> _Unmanaged:
@@ -67,20 +156,47 @@ def _unmanaged(contents: Contents, place: ObservedLocation) -> _Unmanaged:
     return _Unmanaged(len(nobodys), sum(nobodys))
 
 
-def _text(
-    ours: Sequence[Held], locations: Mapping[str, ObservedLocation], unmanaged: Mapping[str, _Unmanaged]
-) -> Iterator[str]:
-    from reconciler.inert import human_bytes
-    from reconciler.render.lines import counted, name
+def _table(items: Sequence[Item], chosen: Sequence[str], *, asked: bool) -> Iterator[str]:
+    from reconciler.audit.inventory import COLUMNS
     from reconciler.render.tables import table
 
+    if not items:
+        return
     width, colour = session.width(), session.colour(session.settings())
-    if ours:
-        rows = [_row(held) for held in ours]
-        kept = _columns(rows, width)
-        chosen = [tuple(row[column] for column in kept) for row in rows]
-        yield from table(chosen, [_HEADERS[column] for column in kept], width=width, colour=colour)
-        yield ""
+    if asked and "state" not in chosen and any(item.state for item in items) and tuple(chosen) == _DEFAULT:
+        chosen = ("variant", "state", *_DEFAULT[1:])
+    rows = [tuple(COLUMNS[column](item) for column in chosen) for item in items]
+    kept = list(range(len(chosen)))
+    if tuple(chosen) == _DEFAULT or chosen[1:2] == ("state",):
+        kept = _fitting(rows, chosen, width)
+    yield from table(
+        [tuple(row[column] for column in kept) for row in rows], [chosen[column].replace("_", " ") for column in kept],
+        width=width, colour=colour,
+    )  # fmt: skip
+    yield ""
+
+
+def _details(items: Iterable[Item]) -> Iterator[str]:
+    """Yield each item with every fact that is known, and each file that is not as recorded."""
+    from reconciler.audit.inventory import COLUMNS
+    from reconciler.render.lines import name
+
+    for number, item in enumerate(items):
+        if number:
+            yield ""
+        yield name(str(COLUMNS["variant"](item)))
+        for column, told in COLUMNS.items():
+            value = told(item)
+            if column not in ("variant", "name", "bytes") and value is not None:
+                yield f"  {column.replace('_', ' '):<14}{name(str(value))}"
+        yield from (f"  {'bad':<14}{name(path)}" for path in item.bad)
+
+
+def _locations(locations: Mapping[str, ObservedLocation], unmanaged: Mapping[str, _Unmanaged]) -> Iterator[str]:
+    from reconciler.inert import human_bytes
+    from reconciler.render.lines import name
+    from reconciler.render.tables import table
+
     places = [
         (
             place.name, place.store, place.root, human_bytes(place.free_bytes) if place.readable else None,
@@ -89,13 +205,23 @@ def _text(
         for place in locations.values()
     ]  # fmt: skip
     if places:
-        yield from table(places, ("location", "store", "root", "free", "unmanaged"), width=width, colour=colour)
+        headers = ("location", "store", "root", "free", "unmanaged")
+        yield from table(places, headers, width=session.width(), colour=session.colour(session.settings()))
         yield ""
     for place in locations.values():
         if not place.readable:
             yield f"unreadable: {name(place.name)}: {name(place.why)}"
-    size = sum(_size(held) for held in ours)
-    yield f"{counted(len(ours), 'variant')} managed ({human_bytes(size)})." if ours else "Nothing is managed yet."
+
+
+def _ending(items: Sequence[Item], *, filtered: bool) -> Iterator[str]:
+    from reconciler.inert import human_bytes
+    from reconciler.render.lines import counted
+
+    size = human_bytes(sum(item.size for item in items))
+    if filtered:
+        yield f"{counted(len(items), 'variant')} ({size})." if items else "No variant is so."
+    else:
+        yield f"{counted(len(items), 'variant')} managed ({size})." if items else "Nothing is managed yet."
 
 
 def _state(place: ObservedLocation, unmanaged: _Unmanaged) -> str:
@@ -109,55 +235,20 @@ def _state(place: ObservedLocation, unmanaged: _Unmanaged) -> str:
     return f"{counted(unmanaged.files, 'file')} ({human_bytes(unmanaged.bytes)})" if unmanaged.files else "none"
 
 
-def _size(held: Held) -> int:
-    return sum(placed.size for placed in held.record.files)
-
-
-def _row(held: Held) -> tuple[object, ...]:
-    from reconciler.inert import human_bytes, short_revision
-
-    said, pin = held.record.attributes, held.record.pin
-    return (
-        f"{held.record.address.variant}@{held.location}", said.format, said.quant, human_bytes(_size(held)),
-        len(held.record.files), short_revision(pin.revision) if pin.revision else None,
-        ", ".join(f"{role}:{position}" for role, position in said.roles), pin.source,
-    )  # fmt: skip
-
-
-def _columns(rows: Sequence[Sequence[object]], width: int | None) -> list[int]:
+def _fitting(rows: Sequence[Sequence[object]], chosen: Sequence[str], width: int | None) -> list[int]:
     """Return the columns to show: all, or without the least wanted ones until what is left fits."""
     from reconciler.render.lines import cells
 
     needs = [
-        max(cells(header), *(cells(str(row[column] or "")) for row in rows)) for column, header in enumerate(_HEADERS)
+        max(cells(header), *(cells(str(row[column] or "")) for row in rows)) for column, header in enumerate(chosen)
     ]
-    kept = list(range(len(_HEADERS)))
+    kept = list(range(len(chosen)))
     for header in _LEAST_WANTED:
         if width is None or sum(needs[column] + 2 for column in kept) - 2 <= width:
             break
-        kept.remove(_HEADERS.index(header))
+        if header in chosen:
+            kept.remove(chosen.index(header))
     return kept
-
-
-def _variant(held: Held) -> dict[str, Any]:
-    record, said = held.record, held.record.attributes
-    return {
-        "address": f"{record.address.variant}@{held.location}",
-        "source": record.pin.source,
-        "revision": record.pin.revision,
-        "format": said.format,
-        "quant": said.quant,
-        "backend": said.backend,
-        "served_as": said.served_as,
-        "license": said.license,
-        "protect": said.protect,
-        "roles": dict(said.roles),
-        "root": record.root,
-        "path": record.home,
-        "bytes": _size(held),
-        "files": [{"path": each.path, "size": each.size, "digest": each.digest} for each in record.files],
-        "generation": record.generation,
-    }
 
 
 def _place(place: ObservedLocation, unmanaged: _Unmanaged) -> dict[str, Any]:

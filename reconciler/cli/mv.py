@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from reconciler import runlog
 from reconciler.cli import session
 from reconciler.errors import InputError
 
@@ -31,7 +32,9 @@ def command(
     if not 2 <= len(words) <= 3:
         raise InputError("expected two names", hint="`reconciler mv [MANIFEST] OLD NEW`")
     old, new = words[-2:]
-    written = [str(path) for path in write(rename(load(words[0] if len(words) == 3 else None), old, new))]
+    loaded = load(words[0] if len(words) == 3 else None)
+    written = [str(path) for path in write(rename(loaded, old, new))]
+    runlog.note(loaded, "mv", [{"event": "step", "action": "mv", "variant": old, "to": new}])
     if json:
         session.say_json({"from": old, "to": new, "written": written})
     else:

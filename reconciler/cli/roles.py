@@ -1,15 +1,16 @@
-"""`reconciler roles`: what serves what, in order of preference, and what of it is there."""
+"""`reconciler roles`: what serves what, in order of preference, what of it is there, and whether it can."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.cli import session
 
 if TYPE_CHECKING:
+    from reconciler.audit.serving import Judged
     from reconciler.manifest import Loaded
-    from reconciler.state import Record
+    from reconciler.state import Pin, Record
 
 
 class _Place(NamedTuple):
@@ -19,12 +20,15 @@ class _Place(NamedTuple):
     position: int
     variant: str
     record: Record | None
+    judged: Judged
 
 
 def command(manifest: session.Manifest = None, json: session.Json = False) -> int:
     """List each role with its variants in order of preference.
 
-    A variant is recorded once an apply has placed or adopted it, and missing until then. Asks nobody on the network.
+    A variant is recorded once an apply has placed or adopted it, and missing until then. What it is, by its files, is
+    compared with what the role's name asks for (an embedding model under chat, a GGUF without its projector under
+    caption), and a role that nothing can serve is told. Asks nobody on the network.
 
     \b
     Examples:
@@ -34,6 +38,7 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
     \b
     Exit codes: 0 listed; 1 error.
     """
+    from reconciler import lockfile
     from reconciler.manifest import load
     from reconciler.registry import records
 
@@ -42,42 +47,69 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
     ours = {
         record.address.variant: record for record in records(registry) if record.manifest == loaded.identity
     }  # fmt: skip
-    places = _places(loaded, ours)
+    lock = lockfile.read(lockfile.path_for(loaded.path))
+    places = _places(loaded, ours, lock.pins if lock else {})
     if json:
-        session.say_json({"manifest": {"path": str(loaded.path), "name": loaded.name}, "roles": _document(places)})
-        return 0
-    from reconciler.render.lines import counted
-    from reconciler.render.tables import table
-
-    if not places:
-        session.say(["The manifest declares no roles."])
-        return 0
-    rows = [(p.role, p.position, p.variant, *_found(p.record), "recorded" if p.record else "missing") for p in places]
-    headers = ("role", "order", "variant", "location", "served as", "state")
-    session.say(table(rows, headers, width=session.width(), colour=session.colour(session.settings())))
-    missing = len({place.variant for place in places if place.record is None})
-    roles = counted(len({place.role for place in places}), "role")
-    session.say(["", f"{roles}, {counted(missing, 'variant')} missing." if missing else f"{roles}, nothing missing."])
+        session.say_json({
+            "manifest": {"path": str(loaded.path), "name": loaded.name},
+            "roles": _document(loaded, places),
+            "unfilled": _unfilled(loaded, places),
+        })  # fmt: skip
+    else:
+        session.say(_text(loaded, places))
     return 0
 
 
-def _places(loaded: Loaded, ours: Mapping[str, Record]) -> list[_Place]:
+def _text(loaded: Loaded, places: Sequence[_Place]) -> Iterator[str]:
+    from reconciler.render.lines import counted, name
+    from reconciler.render.tables import table
+
+    if not loaded.manifest.roles:
+        yield "The manifest declares no roles."
+        return
+    rows = [
+        (p.role, p.position, p.variant, *_found(p.record), p.judged.kind, "recorded" if p.record else "missing")
+        for p in places
+    ]
+    headers = ("role", "order", "variant", "location", "served as", "kind", "state")
+    if rows:
+        yield from table(rows, headers, width=session.width(), colour=session.colour(session.settings()))
+        yield ""
+    for place in places:
+        if place.judged.warning:
+            yield name(f"warning: {place.role}: {place.variant}: {place.judged.warning}")
+    for role in _unfilled(loaded, places):
+        yield name(f"unfilled: {role}: nothing that serves it is there")
+    missing = len({place.variant for place in places if place.record is None})
+    roles = counted(len(loaded.manifest.roles), "role")
+    yield f"{roles}, {counted(missing, 'variant')} missing." if missing else f"{roles}, nothing missing."
+
+
+def _places(loaded: Loaded, ours: Mapping[str, Record], pins: Mapping[str, Pin]) -> list[_Place]:
+    from reconciler.audit.serving import judge
+
     return [
-        _Place(role, position, variant, ours.get(variant))
+        _Place(role, position, variant, ours.get(variant), judge(role, ours.get(variant), pins.get(variant)))
         for role, variants in loaded.manifest.roles.items()
         for position, variant in enumerate(variants, start=1)
     ]
+
+
+def _unfilled(loaded: Loaded, places: Sequence[_Place]) -> list[str]:
+    """Return the roles that nothing recorded serves."""
+    served = {place.role for place in places if place.record is not None}
+    return [role for role in loaded.manifest.roles if role not in served]
 
 
 def _found(record: Record | None) -> tuple[str | None, str | None]:
     return (record.address.location, record.attributes.served_as) if record else (None, None)
 
 
-def _document(places: Sequence[_Place]) -> dict[str, Any]:
-    document: dict[str, list[dict[str, Any]]] = {}
+def _document(loaded: Loaded, places: Sequence[_Place]) -> dict[str, Any]:
+    document: dict[str, list[dict[str, Any]]] = {role: [] for role in loaded.manifest.roles}
     for place in places:
         record = place.record
-        document.setdefault(place.role, []).append({
+        document[place.role].append({
             "variant": place.variant,
             "position": place.position,
             "recorded": record is not None,
@@ -85,5 +117,7 @@ def _document(places: Sequence[_Place]) -> dict[str, Any]:
             "root": record.root if record else None,
             "path": record.home if record else None,
             "served_as": record.attributes.served_as if record else None,
+            "kind": place.judged.kind,
+            "warning": place.judged.warning or None,
         })  # fmt: skip
     return document

@@ -1,0 +1,108 @@
+"""The log of runs: whatever a command changed, one JSON line a step; secrets left out, rotated by size.
+
+It is for people and their log collectors, and nothing here reads it back: the registry and its generations are the
+record. A log that cannot be written never fails the run that it tells of.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets as randoms
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reconciler.secrets import redact
+
+if TYPE_CHECKING:
+    from reconciler.manifest import Loaded
+    from reconciler.receipt import Receipt
+
+FOLDER = "log"
+NAME = "reconciler.jsonl"
+LIMIT = 5 << 20
+"""Bytes at which the file becomes `reconciler.jsonl.1`."""
+KEPT = 5
+"""Older files that are kept; the oldest goes."""
+
+_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "CIVITAI_TOKEN")
+
+Line = Mapping[str, Any]
+
+
+def note(loaded: Loaded, command: str, lines: Iterable[Line]) -> None:
+    """Log what a command did to a manifest or its machine; nothing when there is nothing to tell.
+
+    Where the setting `log_dir` says nothing, it is logged in the manifest's registry, unless there is none yet: a
+    command that only writes manifests does not make one. Raise InputError when settings are wrong.
+    """
+    from reconciler.settings import load
+
+    lines = list(lines)
+    if not lines:
+        return
+    log_dir = load(os.environ, None, loaded.path).log_dir
+    if log_dir is None:
+        if not loaded.registry.is_dir():
+            return
+        log_dir = loaded.registry / FOLDER
+    common = {"run": randoms.token_hex(6), "command": command, "manifest": str(loaded.path)}
+    append(log_dir, [{"time": _now(), **common, **line} for line in lines])
+
+
+def of_receipt(receipt: Receipt) -> list[Line]:
+    """Return a line for every step of an apply, and one for the whole."""
+    from reconciler.render.receipt import outcome_json, receipt_json
+
+    whole = receipt_json(receipt)
+    steps = [{"event": "step", **outcome_json(outcome)} for outcome in receipt.outcomes]
+    return [*steps, {"event": "end", **{key: value for key, value in whole.items() if key != "outcomes"}}]
+
+
+def append(directory: Path, lines: Iterable[Line]) -> bool:
+    """Append lines; whether they were written. Text in them loses what looks like a secret."""
+    tokens = [os.environ.get(name) for name in _TOKENS]
+    text = "".join(json.dumps(_clean(line, tokens), ensure_ascii=True) + "\n" for line in lines)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = directory / NAME
+        _rotate(path, len(text))
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, text.encode())  # in one piece: runs that log at the same time do not mix their lines
+        finally:
+            os.close(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _rotate(path: Path, coming: int) -> None:
+    try:
+        size = path.lstat().st_size
+    except FileNotFoundError:
+        return
+    if not size or size + coming <= LIMIT:
+        return
+    for number in range(KEPT - 1, 0, -1):
+        older = path.with_name(f"{NAME}.{number}")
+        if older.exists():
+            older.replace(path.with_name(f"{NAME}.{number + 1}"))
+    path.replace(path.with_name(f"{NAME}.1"))
+
+
+def _clean(value: Any, tokens: Iterable[str | None]) -> Any:
+    if isinstance(value, str):
+        return redact(value, tokens)
+    if isinstance(value, Mapping):
+        return {str(key): _clean(each, tokens) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(each, tokens) for each in value]
+    return value
+
+
+def _now() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
