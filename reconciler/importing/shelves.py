@@ -115,7 +115,7 @@ def gather(
     ready: list[_Ready] = []
     unknown: list[tuple[Shelf, Row]] = []
     for shelf in shelves:
-        answer = answers.get(shelf.path) or _offline(root, shelf)
+        answer = answers.get(shelf.path) or untold(root, shelf)
         if isinstance(answer, Row):
             if request.local and answer.kind == "left-out":
                 unknown.append((shelf, answer))
@@ -150,7 +150,8 @@ def _untold(shelf: Shelf, noted: Mapping[str, Noted]) -> bool:
     )
 
 
-def _offline(root: Path, shelf: Shelf) -> Row:
+def untold(root: Path, shelf: Shelf) -> Row:
+    """Return the row of a shelf whose commit nobody here can tell, while the Hub must not be asked."""
     why = "offline, nobody can tell which commit it is of; run the same without --offline"
     return Row("left-out", f"hf:{shelf.repository}", why, str(root / shelf.path))
 
@@ -179,7 +180,7 @@ def _identify(
     if match is not None:
         return match
     if request.world.offline:
-        return _offline(root, shelf)
+        return untold(root, shelf)
     try:
         return revisions.by_hub(shelf.repository, shelf.branch, local, noted, request.world)
     except ReconcilerError as error:
