@@ -32,6 +32,7 @@ def add(
     """
     from reconciler.importing import Found
     from reconciler.importing.merge import merge
+    from reconciler.importing.pictures import with_pictures
 
     said = _of_page(said)
     _check(target, name, said.get("location"))
@@ -39,7 +40,7 @@ def add(
     if not said.get("files"):
         _refuse_several_quants(pin, said["source"])
     merged = merge(target, [Found(said, pin, name, roles=tuple(roles))], roles_of_known=True)
-    merged = _completed(merged, world)
+    merged = with_pictures(_completed(merged, world), world)
     [row] = merged.rows
     if row.kind in ("problem", "left-out"):
         raise InputError(row.why, where=said["source"])

@@ -138,7 +138,7 @@ class _Meaning:
         return _Meant(
             tuple(
                 Wanted(
-                    file.path if several else name, version, file.size, _names(file),
+                    file.path if several or not asset.name else name, version, file.size, _names(file),
                     tuple(self._paths.get(file.digest, ())), file.path.rpartition("/")[2],
                 )
                 for file in found
@@ -220,7 +220,7 @@ def _sightings(meant: Sequence[_Meant], ground: Ground, digests: Digests, watch:
     result = []
     for one in meant:
         parts = [next(found) for _ in one.wanted]
-        whole = parts[0] if len(parts) == 1 else together(one.wanted[0].name, parts)
+        whole = together(one.wanted[0].name, parts)
         result.append(_unsure(whole, one.why))
     return result
 

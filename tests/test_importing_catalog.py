@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from images_kit import DETAIL, HIGH, TOKEN, VAE, Studio, a_studio, rows
 
+from reconciler.hub.assets import Preview
+from reconciler.hub.diffusion import png
+from reconciler.ui.previews import is_preview
+
 PAGES = Path(__file__).parent / "catalog_pages"
 CIVITAI = "https://civitai.com/models"
 HUB = "https://huggingface.co/someone/parts/resolve/main"
@@ -271,3 +275,39 @@ def test_a_pickle_that_the_policy_denies_is_declared_and_told(studio: Studio, po
     report = studio.take("catalog", "vault", "--offline")
 
     assert ["policy.pickle" in why for why in rows(report, "imported").values()] == [told]
+
+
+@pytest.mark.parametrize("companions", ["preview", "markdown"])
+def test_pictures_are_locked_with_what_is_imported_where_the_location_keeps_them(
+    studio: Studio, companions: str
+) -> None:
+    studio.civitai.versions[2202].previews.append(Preview(7, png(7), told="png"))
+    (studio.here / "box.yaml").write_text(
+        f"version: 1\nlocations:\n  comfy: {{ store: comfyui, root: {studio.here}/c, companions: [{companions}] }}\n"
+    )
+    detail(studio)
+    studio.take("catalog", "vault")
+    [pin] = studio.pins().values()
+    assert [file.path for file in pin.files if is_preview(file)] == ["preview.png"] * (companions == "preview")
+    before = (studio.here / "box.lock.json").read_bytes()
+    studio.take("catalog", "vault")
+    assert (studio.here / "box.lock.json").read_bytes() == before
+
+
+def test_what_is_added_gets_its_picture_too(studio: Studio) -> None:
+    studio.civitai.versions[2202].previews.append(Preview(7, png(7), told="png"))
+    (studio.here / "box.yaml").write_text(
+        f"version: 1\nlocations:\n  comfy: {{ store: comfyui, root: {studio.here}/c, companions: [preview] }}\n"
+    )
+    told = studio.run("add", "box.yaml", "civitai:1101@2202", "--location", "comfy", "--name", "mine")
+    assert told.code == 0, told.err
+    assert [file.path for file in studio.pins()["mine"].files if is_preview(file)] == ["preview.png"]
+
+
+def test_offline_no_picture_is_asked_for(studio: Studio) -> None:
+    (studio.here / "box.yaml").write_text(
+        f"version: 1\nlocations:\n  comfy: {{ store: comfyui, root: {studio.here}/c, companions: [preview] }}\n"
+    )
+    detail(studio)
+    studio.take("catalog", "vault", "--offline")
+    assert studio.civitai.requests == []

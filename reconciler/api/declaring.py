@@ -85,6 +85,7 @@ def import_models(
     from reconciler.importing import Table, importer_of
     from reconciler.importing.ask import request_of
     from reconciler.importing.merge import merge, write
+    from reconciler.importing.pictures import with_pictures
     from reconciler.importing.target import open_target
 
     try:
@@ -98,7 +99,7 @@ def import_models(
         also = [word for word, wanted in (("testing", testing), ("missing", missing)) if wanted]
         request = request_of(target, args, os.environ, world, digests, local=local, also=also)
         gathered = [each for each in importer.gather(request) if not isinstance(each, Table)]
-    merged = merge(target, gathered)
+    merged = with_pictures(merge(target, gathered), world)
     return Imported(tuple(merged.report), tuple(write(merged)))
 
 

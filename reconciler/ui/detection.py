@@ -106,7 +106,7 @@ def together(name: str, sightings: Sequence[Sighting]) -> Sighting:
     counts = {
         verdict: sum(each.verdict == verdict for each in sightings) for verdict in ("present", "absent", "unknown")
     }
-    if sightings and counts["present"] == len(sightings):
+    if sightings and (len(sightings) == 1 or counts["present"] == len(sightings)):
         return sightings[0]._replace(name=name)
     lacking = [each for each in sightings if each.verdict != "present"]
     why = f"{counts['present']} of {len(sightings)} present; " + "; ".join(
