@@ -234,8 +234,8 @@ def looked_at(world: World, registry: Registry, digests: Digests) -> World:
     Only the headers of records that an older detector made, or none, are read, and only while their files are as they
     were recorded and are still wanted.
     """
-    wanted = {w.address: held for w in world.desired if (held := world.record_of(w)) is not None and _fits(w, held)}
-    old = {address: held for address, held in wanted.items() if _is_outdated(world, held)}
+    wanted = {w.address: held for w in world.desired if (held := world.record_of(w)) is not None}
+    old = {w.address: wanted[w.address] for w in world.desired if w.address in wanted and _is_outdated(world, w)}
     if old:
         from reconciler.examine import recollect
 
@@ -255,11 +255,14 @@ def _fits(wanted: Desired, held: Held) -> bool:
     return there == asked or set(there) == set(asked)
 
 
-def _is_outdated(world: World, held: Held) -> bool:
+def _is_outdated(world: World, wanted: Desired) -> bool:
     from reconciler.examine import is_current
 
+    held = world.record_of(wanted)
+    if held is None or is_current(held.record):
+        return False
     place = world.locations[held.location]
-    if is_current(held.record) or not place.readable or place.by_api:
+    if not place.readable or place.by_api or not _fits(wanted, held):
         return False
     return all(world.contents.untouched(held.location, placed) for placed in held.record.files)
 
