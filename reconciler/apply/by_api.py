@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 _FROM = re.compile(r"^FROM .*sha256-([0-9a-f]{64})$", re.MULTILINE)
 
 INTENT = "api"
-"""Kind of the journal's entry; `guards` are pairs of names: where something is kept, and whose it is."""
+"""Kind of the journal's entry. `guards` are pairs of names: where something is kept, and whose it is. `made` are pairs
+too: where to put what a name holds that held nothing when the step began, and the name.
+"""
+
+Pairs = Sequence[tuple[str, str]]
 
 
 def serve(work: Work, step: Step) -> None:
@@ -46,15 +50,27 @@ def serve(work: Work, step: Step) -> None:
         _bring(work, step, api, listed)
 
 
-def restore(url: str, guards: Iterable[tuple[str, str]]) -> None:
-    """Put back what a step that was cut off may have taken: guarded names hold what they held. Raise SourceError."""
+def restore(url: str, guards: Pairs, made: Pairs = (), *, late: bool = False) -> None:
+    """Put back what a step that was cut off may have taken: names hold what they held. Raise SourceError.
+
+    What stands under a name that was free goes into the trash: it may be somebody else's by now. `late`: there has
+    been time for others, so that only names that hold nothing get back what they held; what was kept stays in the
+    trash.
+    """
     from reconciler.ollama.api import Api
 
     api = Api(url)
     listed = _listed(api)
+    for trash, name in () if late else made:
+        if _key(name) in listed and _key(trash) not in listed:
+            api.copy(name, trash)
+        if _key(name) in listed:
+            api.delete(name)
     for guard, name in guards:
         kept, there = listed.get(_key(guard)), listed.get(_key(name))
         if kept is not None:
+            if late and there is not None and there.digest != kept.digest:
+                continue
             if there is None or there.digest != kept.digest:
                 api.copy(guard, name)
             api.delete(guard)
@@ -64,12 +80,16 @@ def _remove(work: Work, step: Step, api: Api, listed: Mapping[str, Listed]) -> N
     rows = [row for row in step.trash if _name(row).key in listed]
     guards = [(_trash(work, _name(row)), _name(row).short) for row in rows]
     number = _intend(work, step, api, guards)
-    for guard, name in guards:
-        api.copy(name, guard)
-        api.delete(name)
+    try:
+        for guard, name in guards:
+            api.copy(name, guard)
+            api.delete(name)
+    except BaseException:
+        _put_back(work, number, api, guards)
+        raise
     drop = step.renamed_from or step.address
     work.journal.write("done", **done(number, None, drop))
-    work.unfinished.discard(id(step))
+    work.unfinished.discard(-number)
     work.drop.append(drop)
     work.finish(step, "done")
 
@@ -79,19 +99,21 @@ def _bring(work: Work, step: Step, api: Api, listed: Mapping[str, Listed]) -> No
     target = _name(row)
     trashed = _trash(work, target) if row.method != "none" and target.key in listed else ""
     guards = [(trashed, target.short)] if trashed else []
-    number = _intend(work, step, api, guards) if row.method != "none" else None
+    # What is made anew has a digest that no plan knows: left behind, the next one would take it for somebody else's.
+    anew = row.method == "fetch" and step.after is not None and step.after.modelfile and target.key not in listed
+    made = [(_trash(work, target), target.short)] if anew else []
+    number = _intend(work, step, api, guards, made) if row.method != "none" else None
     try:
         if trashed:
             api.copy(target.short, trashed)
         digest = _place(work, step, row, api, listed)
     except BaseException:
-        _put_back(api, guards, target, listed)
-        work.unfinished.discard(id(step))
+        _put_back(work, number, api, guards, () if target.key in listed else (target,))
         raise
     record = _record(work, step, row, digest, _listed(api).get(target.key))
     if number is not None:
         work.journal.write("done", **done(number, record, None))
-    work.unfinished.discard(id(step))
+        work.unfinished.discard(-number)
     work.record(record)
     work.finish(step, "done")
 
@@ -125,23 +147,43 @@ def _pull(work: Work, step: Step, api: Api, listed: Mapping[str, Listed], digest
     there = listed.get(source.key)
     if there is None or there.digest != digest:
         _refuse_moved(work, step, digest)
-        guards = []
-        if there is not None and source.key != target.key:
-            guards = [(_trash(work, source), source.short)]
-            _intend(work, step, api, guards)
-            api.copy(source.short, guards[0][0])
-        try:
-            _run_pull(work, step, api, source)
-            now = _listed(api).get(source.key)
-            if now is None or now.digest != digest:
-                raise _moved(step, now.digest if now else "gone", digest)
-            if source.key != target.key:
-                api.copy(source.short, target.short)
-        finally:
-            if source.key != target.key:
-                _put_back(api, guards, source, listed)
+        if source.key == target.key:
+            _pull_checked(work, step, api, source, digest)
+        else:
+            _borrow(work, step, api, listed, digest, target)
     elif source.key != target.key:
         api.copy(source.short, target.short)
+
+
+def _borrow(work: Work, step: Step, api: Api, listed: Mapping[str, Listed], digest: Digest, target: Name) -> None:
+    """Pull under the source's own name, and leave that as it was found."""
+    assert step.after is not None
+    source = names.parse((step.after.source or "").partition(":")[2])
+    pair = (_trash(work, source), source.short)
+    guards, made = ([pair], []) if source.key in listed else ([], [pair])
+    number = _intend(work, step, api, guards, made)
+    try:
+        if guards:
+            api.copy(source.short, pair[0])
+        _pull_checked(work, step, api, source, digest)
+        api.copy(source.short, target.short)
+    except BaseException:
+        _put_back(work, number, api, guards, (source,) if made else ())
+        raise
+    _put_back(work, number, api, guards, (source,) if made else ())
+
+
+def _pull_checked(work: Work, step: Step, api: Api, source: Name, digest: Digest) -> None:
+    """Let the server pull, and see that it lists what was locked."""
+    _run_pull(work, step, api, source)
+    now = _listed(api).get(source.key)
+    if now is None:  # a blob of it was spoilt, and the server does not read again what it has
+        with contextlib.suppress(ReconcilerError):
+            api.delete(source.short)
+        raise SourceError("the server does not list what it pulled", where=source.short,
+                          hint="it was deleted: apply again, so that its blobs are fetched anew")  # fmt: skip
+    if now.digest != digest:
+        raise _moved(step, now.digest, digest)
 
 
 def _refuse_moved(work: Work, step: Step, digest: Digest) -> None:
@@ -229,19 +271,30 @@ def _create(work: Work, step: Step, api: Api, listed: Mapping[str, Listed], targ
 # -- names and guards -------------------------------------------------------------------------------------------------
 
 
-def _intend(work: Work, step: Step, api: Api, guards: Iterable[tuple[str, str]]) -> int:
-    """Write down what is kept where, before anything happens."""
-    work.unfinished.add(id(step))
-    fields: dict[str, Any] = {"address": list(step.address), "url": api.url, "guards": [list(pair) for pair in guards]}
-    return work.journal.write(INTENT, **fields)
+def _intend(work: Work, step: Step, api: Api, guards: Pairs, made: Pairs = ()) -> int:
+    """Write down what is kept where, and which free names are about to be taken, before anything happens."""
+    fields: dict[str, Any] = {
+        "address": list(step.address), "url": api.url,
+        "guards": [list(pair) for pair in guards], "made": [list(pair) for pair in made],
+    }  # fmt: skip
+    number = work.journal.write(INTENT, **fields)
+    work.unfinished.add(-number)
+    return number
 
 
-def _put_back(api: Api, guards: Iterable[tuple[str, str]], name: Name, listed: Mapping[str, Listed]) -> None:
-    """After a step that failed, or is through with a name that it only borrowed: leave the name as it was found."""
-    with contextlib.suppress(ReconcilerError):  # the journal's next reader tries again
+def _put_back(work: Work, number: int | None, api: Api, guards: Pairs, new: Iterable[Name] = ()) -> None:
+    """Leave every name as it was found: after a step that failed, or one that only borrowed it.
+
+    Where the server does not let us, the journal stays, and its next reader tries again.
+    """
+    with contextlib.suppress(ReconcilerError):
         restore(api.url, guards)
-        if name.key not in listed and name.key in _listed(api):
-            api.delete(name.short)
+        listed = _listed(api)
+        for name in new:
+            if name.key in listed:
+                api.delete(name.short)
+        if number is not None:
+            work.unfinished.discard(-number)
 
 
 def _check_unmoved(work: Work, step: Step, listed: Mapping[str, Listed]) -> None:

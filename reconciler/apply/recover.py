@@ -36,6 +36,12 @@ class Recovered(NamedTuple):
     generation: int
     steps: int
     left: tuple[tuple[str, str], ...] = ()
+    owed: bool = False
+    """A server that does not answer may still hold names in another way than it should: the journal stays."""
+
+
+SETTLED = "settled"
+"""Kind of the entry behind which only servers are owed something: all else of a journal is done and recorded."""
 
 
 def recover(registry: Registry, digests: Digests) -> tuple[Registry, tuple[Recovered, ...]]:
@@ -60,6 +66,9 @@ def recover(registry: Registry, digests: Digests) -> tuple[Registry, tuple[Recov
                 except (KeyError, TypeError, ValueError) as error:
                     raise _unknown(path, error) from error
                 found.append(told)
+                if told.owed:
+                    log.write(SETTLED)
+                    continue
             log.end(recovered=True)
         journal.remove(path)
     return registry, tuple(found)
@@ -73,7 +82,7 @@ def foreseen(registry: Registry) -> Registry:
     """
     for path in journal.unfinished(registry.path / "journal"):
         entries, _ = journal.read(path)
-        if not entries:
+        if not entries or _is_settled(entries):
             continue
         try:
             manifest, places = str(entries[0]["manifest"]), _places(entries[0]["roots"])
@@ -108,6 +117,9 @@ def _replay(
     if begin["kind"] != journal.BEGIN:
         raise RegistryError("the journal does not begin at its beginning", where=str(registry.path / "journal"))
     manifest, number = str(begin["manifest"]), int(begin["generation"])
+    if _is_settled(entries):
+        owed = _put_back(entries, late=True)
+        return registry, Recovered(number, 0, tuple(owed), bool(owed))
     places = _places(begin["roots"])
     done = [_Done.read(entry) for entry in entries if entry["kind"] == "done"]
     left: list[tuple[str, str]] = []
@@ -119,7 +131,7 @@ def _replay(
                 remember(deed.root, deed, digests)
                 left.append((str(deed.address), error.problems[0].summary))
         _sweep(sites, places)
-    left += _put_back(entries)
+    owed = _put_back(entries)
     before_it = registry
     registry = save(_with_done(registry, done, manifest, places))
     if number not in generations.listing(registry.path):
@@ -129,10 +141,14 @@ def _replay(
             "interrupted": True, "done": len(done), "entries": left_behind(before_it, registry),
         }  # fmt: skip
         generations.write(registry.path, number, manifest_files={}, lock=None, plan=b"", before=before, result=result)
-    return registry, Recovered(number, len(done), tuple(left))
+    return registry, Recovered(number, len(done), (*left, *owed), bool(owed))
 
 
-def _put_back(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _is_settled(entries: Iterable[Mapping[str, Any]]) -> bool:
+    return any(entry["kind"] == SETTLED for entry in entries)
+
+
+def _put_back(entries: Iterable[Mapping[str, Any]], *, late: bool = False) -> list[tuple[str, str]]:
     """Let servers that are reached by their API hold what they held before a step that was cut off."""
     entries = list(entries)
     told = {entry["of"] for entry in entries if entry["kind"] == "done"}
@@ -140,7 +156,8 @@ def _put_back(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     for entry in entries:
         if entry["kind"] == by_api.INTENT and entry["n"] not in told:
             try:
-                by_api.restore(str(entry["url"]), [(guard, name) for guard, name in entry["guards"]])
+                guards, made = ([(kept, name) for kept, name in entry[key]] for key in ("guards", "made"))
+                by_api.restore(str(entry["url"]), guards, made, late=late)
             except ReconcilerError as error:
                 left.append((str(Address(*entry["address"])), error.problems[0].summary))
     return left

@@ -56,7 +56,10 @@ class Work:
     received: dict[int, int] = field(default_factory=dict)
     """id of a step -> bytes that came over the network for it."""
     unfinished: set[int] = field(default_factory=set)
-    """id of steps that failed while names were changing; the journal stays, and the next apply finishes them."""
+    """id of steps that failed while names were changing; the journal stays, and the next apply finishes them.
+
+    Below zero: the number of an intent by which a server may hold names in another way than it should.
+    """
     downloader: str = ""
     interrupted: bool = False
     _absent: dict[int, set[Digest]] = field(default_factory=dict)
