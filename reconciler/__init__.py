@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from reconciler.api import add as add
     from reconciler.api import apply as apply
     from reconciler.api import detect_model as detect_model
+    from reconciler.api import find_duplicates as find_duplicates
     from reconciler.api import forget as forget
     from reconciler.api import format_manifest as format_manifest
     from reconciler.api import gc as gc
+    from reconciler.api import history as history
     from reconciler.api import import_models as import_models
     from reconciler.api import list_generations as list_generations
     from reconciler.api import list_records as list_records
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from reconciler.api import repair as repair
     from reconciler.api import resolve_source as resolve_source
     from reconciler.api import save_plan as save_plan
+    from reconciler.api import stats as stats
     from reconciler.api import status as status
     from reconciler.api import undo as undo
     from reconciler.api import validate as validate
@@ -86,10 +89,10 @@ _VALUES = {
 }  # fmt: skip
 """Room -> the classes of it that callers meet."""
 _VERBS = (
-    "Event", "ManifestLike", "Progress", "add", "apply", "detect_model", "forget", "format_manifest", "gc",
-    "import_models", "list_generations", "list_records", "list_roles", "load_manifest", "load_plan", "load_settings",
-    "lock", "outdated", "plan", "plan_undo", "rename", "render_plan", "repair", "resolve_source", "save_plan", "status",
-    "undo", "validate", "verify",
+    "Event", "ManifestLike", "Progress", "add", "apply", "detect_model", "find_duplicates", "forget",
+    "format_manifest", "gc", "history", "import_models", "list_generations", "list_records", "list_roles",
+    "load_manifest", "load_plan", "load_settings", "lock", "outdated", "plan", "plan_undo", "rename", "render_plan",
+    "repair", "resolve_source", "save_plan", "stats", "status", "undo", "validate", "verify",
 )  # fmt: skip
 """What `reconciler.api` has."""
 _ROOM = {name: room for room, names in _VALUES.items() for name in names}

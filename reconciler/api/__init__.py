@@ -4,6 +4,7 @@ They are meant to be imported from `reconciler` itself: `from reconciler import 
 """
 
 from reconciler.api.acting import apply, forget, gc, plan_undo, repair, undo
+from reconciler.api.auditing import find_duplicates, history, stats
 from reconciler.api.declaring import add, format_manifest, import_models, rename
 from reconciler.api.ground import Event, ManifestLike, Progress
 from reconciler.api.looking import (
@@ -25,9 +26,11 @@ __all__ = [
     "add",
     "apply",
     "detect_model",
+    "find_duplicates",
     "forget",
     "format_manifest",
     "gc",
+    "history",
     "import_models",
     "list_generations",
     "list_records",
@@ -44,6 +47,7 @@ __all__ = [
     "repair",
     "resolve_source",
     "save_plan",
+    "stats",
     "status",
     "undo",
     "validate",
