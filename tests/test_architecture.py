@@ -28,16 +28,16 @@ WORLDLY = {
 """Rooms of ours that do."""
 
 PURE = (
-    "air", "approving", "content", "links", *(f"catalog.{path.stem}" for path in sorted((HOUSE / "catalog").glob("[a-z]*.py"))),
-    "catalog",
-    *(f"workflows.{path.stem}" for path in sorted((HOUSE / "workflows").glob("[a-z]*.py"))),
-    "decide", "desired", "diff", "facts", "globs", "inert", "leaving", "naming", "plan", "planjson",
-    "planread", "presence", "receipt", "references", "reuse", "rules", "safety", "selecting", "stale", "state", "world",
-    "apply.order",
-    "wishes", *(f"ui.{path.stem}" for path in sorted((HOUSE / "ui").glob("[a-z]*.py"))),
-    "detect.rules", *(f"stores.{path.stem}" for path in sorted((HOUSE / "stores").glob("*.py"))),
-    *(f"ollama.{room}" for room in ("compose", "configs", "crosscheck", "gojson", "manifests", "modelfile", "names")),
-    *(f"render.{path.stem}" for path in sorted((HOUSE / "render").glob("*.py"))),
+    "air", "approving", "apply.order", "catalog", "comfort", "content", "decide", "desired", "detect.rules", "diff",
+    "facts", "globs", "inert", "leaving", "links", "naming", "plan", "planjson", "planread", "presence", "receipt",
+    "references", "reuse", "rules", "safety", "selecting", "stale", "state", "wishes", "world",
+    *(f"ollama.{room}" for room in ("compose", "configs", "crosscheck", "fitting", "gojson", "manifests", "modelfile")),
+    "ollama.names",
+    *(
+        f"{house}.{path.stem}"
+        for house in ("catalog", "render", "stores", "ui", "workflows")
+        for path in sorted((HOUSE / house).glob("[a-z]*.py"))
+    ),
 )  # fmt: skip
 
 FLOORS = (
