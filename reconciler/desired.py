@@ -126,10 +126,16 @@ def _told(pin: Pin) -> tuple[str | None, str | None]:
 
 def route(manifest: Manifest, variant: Variant, format_: str | None, quant: str | None) -> str | None:
     """Return where a variant without `location` goes: the first route that matches, else the only location there is."""
-    for rule in manifest.routes:
-        if _matches(rule, variant, format_, quant):
-            return rule.location
+    number = route_number(manifest, variant, format_, quant)
+    if number is not None:
+        return manifest.routes[number].location
     return next(iter(manifest.locations)) if len(manifest.locations) == 1 else None
+
+
+def route_number(manifest: Manifest, variant: Variant, format_: str | None, quant: str | None) -> int | None:
+    """Return the first route that matches a variant, counted from 0; None for none."""
+    matching = (number for number, rule in enumerate(manifest.routes) if _matches(rule, variant, format_, quant))
+    return next(matching, None)
 
 
 def _matches(rule: Route, variant: Variant, format_: str | None, quant: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""What the web address of a model means: a file of the Hub, a version of Civitai, or any file. Pure.
+"""What the web address of a model means: a file of the Hub, a version of Civitai, a model of Ollama, any file. Pure.
 
 Nothing is asked: a page, a workflow or a person gave the address, and it may be dead.
 """
@@ -17,6 +17,8 @@ HUB = frozenset({"huggingface.co", "www.huggingface.co", "hf.co", "hf-mirror.com
 """The Hub, and a mirror that serves the same repositories."""
 CIVITAI = frozenset({"civitai.com", "www.civitai.com", "civitai.green", "civitai.red"})
 """Civitai's own hosts: one site, filtered differently."""
+OLLAMA = frozenset({"ollama.com", "www.ollama.com", "registry.ollama.ai"})
+"""Ollama's own library, and the registry behind it."""
 
 _KEYS = frozenset(
     {"token", "access_token", "api_key", "apikey", "api-key", "key", "auth", "authorization", "password", "secret"}
@@ -67,6 +69,8 @@ def read(url: str, model: str = "") -> Source:
         found = _of_hub(parts)
     elif host in CIVITAI:
         found = _of_civitai(parts, dict(query), model)
+    elif host in OLLAMA:
+        found = _of_ollama(parts)
     else:
         found = _of_web(parts, query, hidden=bool(hidden))
     return found._replace(has_secret=any(value and not _PLACEHOLDER.search(value) for value in hidden))
@@ -136,6 +140,19 @@ def _of_civitai(parts: SplitResult, query: dict[str, str], model: str) -> Source
     if not version:
         told = ("no version is named: the newest one is taken, and locked", *told)
     return Source("civitai:" + str(air).removeprefix("urn:air:civitai:"), air=air, notes=told)
+
+
+def _of_ollama(parts: SplitResult) -> Source:
+    """The page of a model: `/library/llama3.2:3b`, `/NAMESPACE/MODEL[:TAG]`, with `/tags` or `/blobs/…` behind it."""
+    segments = [unquote(part) for part in parts.path.strip("/").split("/")]
+    if segments[0] == "v2":  # the registry's own addresses
+        return _of_web(parts, [], hidden=False)
+    if len(segments) < 2 or segments[2:3] not in ([], ["tags"], ["blobs"]):
+        return Source(why="no model of Ollama; expected https://ollama.com/library/MODEL:TAG")
+    namespace, model = segments[:2]
+    notes = () if ":" in model else ("the address names no tag: `latest` is taken",)
+    name = model if namespace == "library" else f"{namespace}/{model}"
+    return _checked(Source(f"ollama:{name}", name=model, notes=notes))
 
 
 def _of_web(parts: SplitResult, query: list[tuple[str, str]], *, hidden: bool) -> Source:

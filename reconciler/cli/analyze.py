@@ -1,0 +1,123 @@
+"""`reconciler analyze`: what a source holds, before one declares it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reconciler.cli import session
+from reconciler.errors import InputError
+
+if TYPE_CHECKING:
+    from reconciler.audit.analysis import Analysis
+
+_FEW = 5
+
+
+def command(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="hf:owner/repo, ollama:model, civitai:model, or a web address.")
+    ],
+    files: Annotated[bool, typer.Option("--files", help="List every file, too.")] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow plain http, or an address in a private network.")
+    ] = False,
+    json: session.Json = False,
+) -> int:
+    """Show what a source holds: builds, sizes, licence, access.
+
+    Active content is told: pickles and programs that run when a model is loaded. For each build there are lines that
+    fit below `variants:` of a manifest. Web addresses of models of the Hub, Civitai and Ollama work too. Names and
+    sizes are asked; nothing is downloaded or written.
+
+    \b
+    Examples:
+      reconciler analyze hf:bartowski/Llama-3.2-3B-Instruct-GGUF
+      reconciler analyze https://huggingface.co/Qwen/Qwen2.5-7B-Instruct --files
+      reconciler analyze https://ollama.com/library/llama3.2:3b --json
+
+    \b
+    Exit codes: 0 shown; 1 error.
+    """
+    from reconciler import resolve, sources
+    from reconciler.audit.analysis import analyze, as_value
+    from reconciler.importing.claims import request_of
+
+    said, notes = _meant(source)
+    world = session.upstream(None, offline=False)
+    try:
+        host = _host(said["source"]) if insecure else ""
+        sources.check(said["source"], insecure=insecure)
+        request = request_of("", {**said, "insecure": insecure})
+        pin = resolve.ask(request, world)
+        refused = sources.access(pin, world.trusting({host} - {""})) or ""
+    except ValueError as error:
+        raise InputError(str(error), where=source) from None
+    found = analyze(pin, refused)
+    if json:
+        session.say_json(as_value(found, files=files))
+        return 0
+    for each in notes:
+        session.caution(each)
+    session.say(_text(found, files=files))
+    return 0
+
+
+def _meant(source: str) -> tuple[dict[str, Any], Sequence[str]]:
+    """Return what a manifest would say, and what people should know of the address."""
+    if not source.startswith(("https://", "http://")):
+        return {"source": source}, ()
+    from reconciler import links
+
+    found = links.read(source)
+    if not found.source:
+        raise InputError(found.why, where=source.partition("?")[0])
+    if found.source.startswith(("https://", "http://")):
+        return {"source": source}, ()
+    file = f"{found.file}**" if found.file.endswith("/") else found.file
+    notes = [note for note in found.notes if "names no file" not in note]
+    return {"source": found.source, **({"files": [file]} if file else {})}, notes
+
+
+def _host(source: str) -> str:
+    from urllib.parse import urlsplit
+
+    return urlsplit(source).hostname or ""
+
+
+def _text(found: Analysis, *, files: bool) -> Iterator[str]:
+    from reconciler.inert import human_bytes
+    from reconciler.render.lines import counted, name
+    from reconciler.render.tables import table
+
+    width, colour = session.width(), session.colour(session.settings())
+    yield name(f"{found.source}{f' at {found.revision}' if found.revision else ''}")
+    yield f"  {counted(len(found.files), 'file')}, {human_bytes(found.size)}"
+    facts = {"kind": found.kind, "license": found.license or "not said", "access": _access(found)}
+    yield from (name(f"  {label:<9}{value}") for label, value in facts.items() if value)
+    for label, paths in (("pickle", found.pickles), ("program", found.programs), ("mmproj", found.projectors)):
+        if paths:
+            more = f" and {len(paths) - _FEW} more" if len(paths) > _FEW else ""
+            yield name(f"  {label:<9}{', '.join(paths[:_FEW])}{more}")
+    yield ""
+    rows = [
+        (each.name, each.format, each.quant, len(each.files) or None, human_bytes(each.bytes)) for each in found.builds
+    ]
+    yield from table(rows, ("build", "format", "quant", "weights", "size"), width=width, colour=colour)
+    if files:
+        yield ""
+        listing = [(file.path, human_bytes(file.size), file.digest[:19]) for file in found.files]
+        yield from table(listing, ("file", "size", "digest"), width=width, colour=colour)
+    yield ""
+    yield "For `variants:` of a manifest:"
+    for build in found.builds:
+        yield ""
+        yield from map(name, build.snippet.splitlines())
+
+
+def _access(found: Analysis) -> str:
+    if found.refused:
+        return f"refused: {found.refused}"
+    return f"gated ({found.gated}); it may be downloaded with this token" if found.gated else "open"
