@@ -33,6 +33,15 @@ class Written:
         return f"{self.path}:{line}" if line else str(self.path)
 
 
+def start_of(manifest: str | None) -> Path:
+    """Return from where a project's settings are looked for; the manifest itself need not be sound, or there."""
+    from reconciler.manifestfiles import DEFAULT_DIRECTORY
+
+    if manifest is not None:
+        return Path(manifest)
+    return Path(DEFAULT_DIRECTORY) if Path(DEFAULT_DIRECTORY).is_dir() else Path.cwd()
+
+
 def read_user(path: Path, problems: list[Problem]) -> Written:
     """Return what the user's own file says, nothing when there is none; note in `problems` what is wrong with it."""
     return _read(path, (), problems) or Written(path)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.doctor import filesystems, machine, places, upstream
+from reconciler.doctor import examine, filesystems, machine, places, upstream
 from reconciler.doctor.filesystems import Mount
 from reconciler.download.program import Aria2c
 from reconciler.errors import SourceError
@@ -158,3 +158,13 @@ def test_looking_at_a_lock_that_another_process_holds_does_not_disturb_it(tmp_pa
     finally:
         child.communicate()
     assert not is_held(path)
+
+
+def test_a_wrong_setting_of_the_project_is_a_problem_with_its_line(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world / "pyproject.toml").write_text("[tool.reconciler]\nfiles = 0\n")
+    monkeypatch.chdir(world)
+    found = [check for check in examine(None, dict(os.environ), offline=True) if check.name == "settings"]
+    assert [check.state for check in found] == ["problem"]
+    assert f"{world / 'pyproject.toml'}:2: files: expected a whole number from 1 to 64" in found[0].found

@@ -30,22 +30,14 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
     Exit codes: 0 shown; 1 a setting is wrong.
     """
     from reconciler.settings import load, to_json
+    from reconciler.settingsfiles import start_of
 
-    chosen = load(os.environ, project=_start(manifest))
+    chosen = load(os.environ, project=start_of(manifest))
     if json:
         session.say_json(to_json(chosen))
     else:
-        session.say(_text(chosen, _start(manifest)))
+        session.say(_text(chosen, start_of(manifest)))
     return 0
-
-
-def _start(manifest: str | None) -> Path:
-    """Return from where a project's settings are looked for; the manifest itself need not be sound."""
-    from reconciler.manifestfiles import DEFAULT_DIRECTORY
-
-    if manifest is not None:
-        return Path(manifest)
-    return Path(DEFAULT_DIRECTORY) if Path(DEFAULT_DIRECTORY).is_dir() else Path.cwd()
 
 
 def _text(chosen: Settings, start: Path) -> Iterator[str]:

@@ -28,7 +28,7 @@ def examine(
     from reconciler.doctor import machine, ollama, upstream
 
     chosen: list[Settings] = []
-    settled = list(guarded("settings", lambda: _settings(environ, chosen)))
+    settled = list(guarded("settings", lambda: _settings(manifest, environ, chosen)))
     yield from machine.examine(chosen[0].aria2c if chosen else None)
     yield from settled
     yield from upstream.examine(environ, chosen[0] if chosen else None, offline=offline, clock=clock)
@@ -39,11 +39,12 @@ def examine(
     yield from _examine_manifest(manifest, environ, offline=offline)
 
 
-def _settings(environ: Mapping[str, str], chosen: list[Settings]) -> Iterator[Check]:
+def _settings(manifest: str | None, environ: Mapping[str, str], chosen: list[Settings]) -> Iterator[Check]:
     from reconciler import settings
     from reconciler.doctor import machine
+    from reconciler.settingsfiles import start_of
 
-    chosen.append(settings.load(environ))
+    chosen.append(settings.load(environ, project=start_of(manifest)))
     yield from machine.examine_settings(chosen[0])
 
 
