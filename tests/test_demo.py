@@ -17,6 +17,7 @@ from reconciler.demo import manifest
 from reconciler.demo.account import Account, Check, Step, to_json
 from reconciler.demo.stage import TOKEN, environment
 from reconciler.demo.telling import Teller
+from reconciler.demo.tours import Props, tour_of
 from reconciler.errors import InputError
 from reconciler.house import is_payload, staged
 from reconciler.hub import Hub
@@ -90,7 +91,7 @@ def test_a_kept_world_goes_on_with_the_hub_that_is_told(world: Path) -> None:
     from reconciler.demo.farewell import leave
 
     with hub:
-        leave(Teller(spoken), account, hub)
+        leave(Teller(spoken), account, hub, tour_of("models"), Props())
         url = hub.url
     text = spoken.getvalue()
     assert f"--port {url.rpartition(':')[2]} " in text

@@ -12,6 +12,7 @@ from reconciler.cli import session
 
 
 def command(
+    tour: Annotated[str, typer.Argument(metavar="TOUR", help="Which: models, comfyui.")] = "models",
     keep: Annotated[
         Path | None,
         typer.Option("--keep", metavar="DIR", help="Leave the demo's world in DIR (empty, or not there yet)."),
@@ -20,12 +21,16 @@ def command(
 ) -> int:
     """Show the main job end to end, and check every promise on the way.
 
-    Runs the real commands against a small hub on loopback, in a temporary directory. Your own files, caches, tokens
+    Runs the real commands against small servers on loopback, in a temporary directory. Your own files, caches, tokens
     and registry are neither read nor written. Takes about half a minute and 250 MiB.
+
+    The tour `models` shows the loop of manifest, lock, plan and apply; `comfyui` a catalog of image models, from its
+    pages to the folders of two web interfaces.
 
     \b
     Examples:
       reconciler demo
+      reconciler demo comfyui
       reconciler demo --keep ~/reconciler-demo
       reconciler demo --json
 
@@ -39,7 +44,7 @@ def command(
 
     terminated_is_interrupted()
     teller = Teller() if json else Teller(sys.stdout, session.colour(session.settings()), session.width())
-    account = perform(teller, keep=keep)
+    account = perform(teller, tour=tour, keep=keep)
     if json:
         session.say_json(to_json(account))
     return 0 if account.ok else 1

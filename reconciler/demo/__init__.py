@@ -14,52 +14,49 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from reconciler.demo import manifest
 from reconciler.demo.account import Account
 from reconciler.demo.stage import TOKEN, Broken, Stage, environment
 from reconciler.demo.telling import Teller
+from reconciler.demo.tours import Chapter, Tour, tour_of
 from reconciler.errors import InputError
 from reconciler.hub.server import Hub
 
-if TYPE_CHECKING:
-    from reconciler.demo.story import Chapter
 
-
-def perform(teller: Teller, *, keep: Path | None = None, hub: Hub | None = None) -> Account:
-    """Play every chapter, or up to the first check that fails, and return the account.
+def perform(teller: Teller, *, tour: str = "models", keep: Path | None = None, hub: Hub | None = None) -> Account:
+    """Play every chapter of a tour, or up to the first check that fails, and return the account.
 
     `keep` is a directory, absent or empty, in which the demo's world stays; without it nothing does. `hub` is one that
-    is not running yet, for those who want to spoil it. Raise InputError for a directory that is in use, OSError when
-    there is no room.
+    is not running yet, for those who want to spoil it. Raise InputError for a directory that is in use and for a tour
+    that is none, OSError when there is no room.
     """
     from reconciler.demo.farewell import leave
-    from reconciler.demo.story import CHAPTERS
-    from reconciler.hub.demo_world import populate
 
     begun = time.monotonic()
+    chosen = tour_of(tour)
     hub = hub or Hub(token=TOKEN)
-    populate(hub)
-    with _directory(keep) as directory, hub:
-        stage = Stage(directory, hub, teller, environment(directory, hub.url, os.environ))
+    with _directory(keep) as directory, hub, chosen.furnish(directory, hub) as props:
+        around = {**environment(directory, hub.url, os.environ), **props.variables}
+        stage = Stage(directory, hub, teller, around, servers=props.servers)
         (directory / ".tmp").mkdir()
-        (directory / manifest.FILE).write_text(manifest.MANIFEST.format(directory=directory), "utf-8")
         teller.says(
-            f"A tour of reconciler in {len(CHAPTERS)} short chapters. All of it happens in {directory}"
+            f"A tour of reconciler in {len(chosen.chapters)} short chapters. All of it happens in {directory}"
             f"{'' if keep else ', which is removed at the end'}; your own files, caches and tokens are not touched."
         )
-        played = 0
-        for number, chapter in enumerate(CHAPTERS, 1):
-            teller.heading(number, len(CHAPTERS), chapter.title)
-            teller.says(chapter.text)
-            if not _play(replace(stage, title=chapter.title), chapter):
-                break
-            played = number
-        seconds = time.monotonic() - begun
-        account = Account(tuple(stage.steps), played, seconds, str(directory) if keep else None)
-        leave(teller, account, hub)
+        played = _played(stage, chosen)
+        account = Account(tuple(stage.steps), played, time.monotonic() - begun, str(directory) if keep else None)
+        leave(teller, account, hub, chosen, props)
     return account
+
+
+def _played(stage: Stage, tour: Tour) -> int:
+    """Play the chapters until one breaks; return how many did not."""
+    for number, chapter in enumerate(tour.chapters, 1):
+        stage.teller.heading(number, len(tour.chapters), chapter.title)
+        stage.teller.says(chapter.text)
+        if not _play(replace(stage, title=chapter.title), chapter):
+            return number - 1
+    return len(tour.chapters)
 
 
 def _play(stage: Stage, chapter: Chapter) -> bool:

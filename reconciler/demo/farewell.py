@@ -6,18 +6,18 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from reconciler.demo.account import Account
-from reconciler.demo.stage import TOKEN, own
+from reconciler.demo.stage import own
 from reconciler.demo.telling import Teller
+from reconciler.demo.tours import Props, Tour
 from reconciler.hub.server import Hub
 from reconciler.inert import human_seconds
 
 ENVIRONMENT = "env.sh"
 
 
-def leave(teller: Teller, account: Account, hub: Hub) -> None:
+def leave(teller: Teller, account: Account, hub: Hub, tour: Tour, props: Props) -> None:
     """Sum up; in a kept world, write the file that leads a shell into it and say how to go on."""
     teller.gap()
     took = human_seconds(account.seconds)
@@ -33,7 +33,7 @@ def leave(teller: Teller, account: Account, hub: Hub) -> None:
             f"the demo stops here: in {last.title!r}, `{last.command}` did not keep its promise: {broken}", False
         )
     if account.directory is not None:
-        _go_on(teller, account, Path(account.directory), hub)
+        _go_on(teller, account, Path(account.directory), hub, tour, props)
     elif not account.ok:
         teller.says("`reconciler demo --keep DIR` leaves the directory for a closer look.")
     else:
@@ -43,8 +43,8 @@ def leave(teller: Teller, account: Account, hub: Hub) -> None:
         )
 
 
-def _go_on(teller: Teller, account: Account, directory: Path, hub: Hub) -> None:
-    variables = {**own(directory, hub.url), "HF_TOKEN": TOKEN}
+def _go_on(teller: Teller, account: Account, directory: Path, hub: Hub, tour: Tour, props: Props) -> None:
+    variables = {**own(directory, hub.url), **props.variables, **props.later}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     (directory / ENVIRONMENT).write_text(
         "\n".join(["# Leads a shell into the world of the demo: `. ./env.sh`", *lines]) + "\n", "utf-8"
@@ -53,7 +53,6 @@ def _go_on(teller: Teller, account: Account, directory: Path, hub: Hub) -> None:
         teller.says(f"The world stays in {directory} for a closer look; `. ./{ENVIRONMENT}` leads a shell into it.")
         return
     python = shlex.quote(sys.executable)
-    ports = f"--port {urlsplit(hub.url).port} --cdn-port {urlsplit(hub.cdn_url).port}"
     command = "reconciler" if shutil.which("reconciler") else f"{python} -m reconciler"
     teller.says(f"The world stays in {directory}. To go on in it, with the hub running again:")
     teller.shows(
@@ -61,10 +60,10 @@ def _go_on(teller: Teller, account: Account, directory: Path, hub: Hub) -> None:
             "",
             f"  cd {shlex.quote(str(directory))}",
             f"  . ./{ENVIRONMENT}",
-            f"  {python} -m reconciler.hub --demo-moved \\",
-            f"    --token {TOKEN} {ports} > hub.log &",
+            f"  {python} -m reconciler.hub \\",
+            f"    {tour.serve(hub, props)} > hub.log &",
             f"  {command} plan",
             "",
         ]
     )
-    teller.says("The edit of the last chapter is still in the manifest, not applied. Remove the directory when done.")
+    teller.says(f"{tour.ending} Remove the directory when done.".lstrip())

@@ -18,6 +18,7 @@ from reconciler.demo.account import Check, Step
 from reconciler.demo.telling import Teller
 from reconciler.download.staged import read_control
 from reconciler.hub.server import Hub
+from reconciler.hub.service import Service
 
 TOKEN = "hf_of_the_demo"  # noqa: S105 - it opens nothing but the embedded hub
 """The token that opens the gated repository."""
@@ -40,6 +41,8 @@ class Stage:
     environment: Mapping[str, str]
     title: str = ""
     steps: list[Step] = field(default_factory=list)
+    servers: Mapping[str, Service] = field(default_factory=dict)
+    """What runs beside the hub, by name."""
 
     def run(self, *arguments: str, exit: int = 0, means: str = "", token: bool = False) -> None:  # noqa: A002
         """Run one command to its end and check its exit code; `means` says what the code tells."""
@@ -98,10 +101,15 @@ class Stage:
 
     def print_manifest(self) -> None:
         """Show the manifest."""
-        text = self.manifest
-        self.teller.command(f"cat {manifest.FILE}")
+        self.print_file(manifest.FILE)
+
+    def print_file(self, path: str) -> None:
+        """Show a text below the directory."""
+        text = (self.directory / path).read_text("utf-8")
+        command = shlex.join(("cat", path))
+        self.teller.command(command)
         self.teller.shows(text.splitlines())
-        self.steps.append(Step(self.title, f"cat {manifest.FILE}", 0, 0.0, output=text))
+        self.steps.append(Step(self.title, command, 0, 0.0, output=text))
 
     @property
     def manifest(self) -> str:

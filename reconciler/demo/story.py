@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from reconciler.demo import evidence, manifest
 from reconciler.demo.stage import TOKEN, Stage
+from reconciler.demo.tours import Chapter, Props, Tour
 from reconciler.demo.trouble import a_flipped_byte, a_kill, a_removal, the_trash
 from reconciler.hub import demo_world
+from reconciler.hub.server import Hub
 from reconciler.inert import human_bytes
 
 _Q8 = "TinyLlama-Chat-Q8_0.gguf"
-
-
-class Chapter(NamedTuple):
-    """One part of the tale; `text` is told before anything runs."""
-
-    title: str
-    text: str
-    play: Callable[[Stage], None]
 
 
 def a_manifest(stage: Stage) -> None:
@@ -203,3 +199,20 @@ CHAPTERS = (
         a_pull_request,
     ),
 )
+
+
+@contextmanager
+def furnish(directory: Path, hub: Hub) -> Iterator[Props]:
+    """Fill the hub, and write the manifest."""
+    demo_world.populate(hub)
+    (directory / manifest.FILE).write_text(manifest.MANIFEST.format(directory=directory), "utf-8")
+    yield Props(later={"HF_TOKEN": TOKEN})
+
+
+def serve(hub: Hub, props: Props) -> str:
+    """Return the options that bring the hub back, after upstream moved on."""
+    ports = f"--port {urlsplit(hub.url).port} --cdn-port {urlsplit(hub.cdn_url).port}"
+    return f"--demo-moved --token {TOKEN} {ports}"
+
+
+TOUR = Tour(CHAPTERS, furnish, serve, "The edit of the last chapter is still in the manifest, not applied.")
