@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reconciler.api import ManifestLike as ManifestLike
     from reconciler.api import Progress as Progress
     from reconciler.api import add as add
+    from reconciler.api import analyze as analyze
     from reconciler.api import apply as apply
     from reconciler.api import detect_model as detect_model
     from reconciler.api import find_duplicates as find_duplicates
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from reconciler.api import undo as undo
     from reconciler.api import validate as validate
     from reconciler.api import verify as verify
+    from reconciler.api import why as why
     from reconciler.errors import AccessError as AccessError
     from reconciler.errors import BusyError as BusyError
     from reconciler.errors import DigestError as DigestError
@@ -89,10 +91,10 @@ _VALUES = {
 }  # fmt: skip
 """Room -> the classes of it that callers meet."""
 _VERBS = (
-    "Event", "ManifestLike", "Progress", "add", "apply", "detect_model", "find_duplicates", "forget",
+    "Event", "ManifestLike", "Progress", "add", "analyze", "apply", "detect_model", "find_duplicates", "forget",
     "format_manifest", "gc", "history", "import_models", "list_generations", "list_records", "list_roles",
     "load_manifest", "load_plan", "load_settings", "lock", "outdated", "plan", "plan_undo", "rename", "render_plan",
-    "repair", "resolve_source", "save_plan", "stats", "status", "undo", "validate", "verify",
+    "repair", "resolve_source", "save_plan", "stats", "status", "undo", "validate", "verify", "why",
 )  # fmt: skip
 """What `reconciler.api` has."""
 _ROOM = {name: room for room, names in _VALUES.items() for name in names}

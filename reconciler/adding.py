@@ -52,15 +52,11 @@ def _of_page(said: Mapping[str, Any]) -> Mapping[str, Any]:
     from reconciler import links
 
     source = str(said["source"])
-    if not source.startswith(("https://", "http://")):
-        return said
-    found = links.read(source)
-    if found.source.startswith(("https://", "http://")):
-        return said
-    if not found.source:
-        raise InputError(found.why, where=source.partition("?")[0])
-    file = f"{found.file}**" if found.file.endswith("/") else found.file
-    return {**said, "source": found.source, **({"files": [file]} if file and not said.get("files") else {})}
+    try:
+        meant, _ = links.fields_of(source)
+    except ValueError as error:
+        raise InputError(str(error), where=source.partition("?")[0]) from None
+    return {**meant, **said, "source": meant["source"]}
 
 
 def _check(target: Target, name: str | None, location: str | None) -> None:

@@ -6,7 +6,7 @@ Nothing is asked: a page, a workflow or a person gave the address, and it may be
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from reconciler.air import Air
@@ -74,6 +74,23 @@ def read(url: str, model: str = "") -> Source:
     else:
         found = _of_web(parts, query, hidden=bool(hidden))
     return found._replace(has_secret=any(value and not _PLACEHOLDER.search(value) for value in hidden))
+
+
+def fields_of(source: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return what a manifest would say of a source, or of the web address of a model (`source`, `files`), and notes.
+
+    The address of any other file is its own source. Raise ValueError with why an address means no model.
+    """
+    if not source.startswith(("https://", "http://")):
+        return {"source": source}, ()
+    found = read(source)
+    if not found.source:
+        raise ValueError(found.why)
+    if found.source.startswith(("https://", "http://")):
+        return {"source": source}, ()
+    file = f"{found.file}**" if found.file.endswith("/") else found.file
+    notes = tuple(note for note in found.notes if "names no file" not in note)
+    return {"source": found.source, **({"files": [file]} if file else {})}, notes
 
 
 def _of_hub(parts: SplitResult) -> Source:

@@ -8,6 +8,7 @@ from reconciler.api.auditing import find_duplicates, history, stats
 from reconciler.api.declaring import add, format_manifest, import_models, rename
 from reconciler.api.ground import Event, ManifestLike, Progress
 from reconciler.api.looking import (
+    analyze,
     detect_model,
     list_generations,
     list_records,
@@ -16,6 +17,7 @@ from reconciler.api.looking import (
     resolve_source,
     status,
     verify,
+    why,
 )
 from reconciler.api.planning import load_manifest, load_plan, lock, outdated, plan, render_plan, save_plan, validate
 
@@ -24,6 +26,7 @@ __all__ = [
     "ManifestLike",
     "Progress",
     "add",
+    "analyze",
     "apply",
     "detect_model",
     "find_duplicates",
@@ -52,4 +55,5 @@ __all__ = [
     "undo",
     "validate",
     "verify",
+    "why",
 ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.api.ground import Flags, ManifestLike, Progress, loaded_of, means, settings_of, telling, upstream
 
 if TYPE_CHECKING:
+    from reconciler.audit.analysis import Analysis
+    from reconciler.audit.because import Account
     from reconciler.detect import Detected
     from reconciler.drift import Row
     from reconciler.generations import Generation
@@ -157,20 +159,72 @@ def resolve_source(
     `source` is what a manifest would say (`hf:owner/repo@branch`), or the web address of a model. Raise InputError for
     what is no source, SourceError when it refuses.
     """
-    from reconciler import links, resolve, sources
+    from reconciler import resolve
     from reconciler.errors import InputError
     from reconciler.importing.claims import request_of
 
-    if source.startswith(("https://", "http://")):
-        read = links.read(source)
-        source = read.source or source
-    said = {"source": source, "files": list(files), "exclude": list(exclude)}
+    said = _said(source, files, exclude)
+    world = upstream(None, settings_of(None, settings), progress, offline=offline)
     try:
-        sources.check(source)
-        world = upstream(None, settings_of(None, settings), progress, offline=offline)
-        return resolve.ask(request_of("", {key: value for key, value in said.items() if value}), world)
+        return resolve.ask(request_of("", said), world)
     except ValueError as error:
         raise InputError(str(error), where=source) from None
+
+
+def analyze(source: str, *, settings: Flags = None, progress: Progress | None = None) -> Analysis:
+    """Say what a source holds before it is declared: builds with their sizes, licence, access, what would run.
+
+    `source` as for `resolve_source`. Nothing is downloaded or written. Raise InputError, SourceError.
+    """
+    from reconciler import sources
+    from reconciler.audit import analysis
+
+    pin = resolve_source(source, settings=settings, progress=progress)
+    world = upstream(None, settings_of(None, settings), progress, offline=False)
+    return analysis.analyze(pin, sources.access(pin, world) or "")
+
+
+def why(
+    name: str,
+    manifest: ManifestLike = None,
+    *,
+    offline: bool = False,
+    settings: Flags = None,
+    progress: Progress | None = None,
+) -> Account:
+    """Say why VARIANT or VARIANT@LOCATION is where it is: who declares it, what chose its place, what the plan does.
+
+    Raise InputError when nobody declared or recorded it.
+    """
+    from reconciler.audit.because import account
+    from reconciler.errors import InputError
+    from reconciler.holding import open_registry
+    from reconciler.inert import suggest
+    from reconciler.plan import Selection
+    from reconciler.survey import survey
+
+    loaded = loaded_of(manifest)
+    with means(loaded, settings_of(loaded, settings), progress, offline=offline) as given:
+        seen = survey(loaded, open_registry(loaded, telling(progress)), given, Selection())
+    found = account(name, loaded, seen.world, seen.plan)
+    if found is None:
+        near = suggest(name.partition("@")[0], loaded.manifest.variants)
+        hint = f"did you mean {near}?" if near else ""
+        raise InputError(f"nobody declared or recorded {name!r}", where=str(loaded.path), hint=hint)
+    return found
+
+
+def _said(source: str, files: Iterable[str], exclude: Iterable[str]) -> dict[str, Any]:
+    """Return what a manifest would say of a source or of an address; raise InputError for what is none."""
+    from reconciler import links, sources
+    from reconciler.errors import InputError
+
+    try:
+        said, _ = links.fields_of(source)
+        sources.check(said["source"])
+    except ValueError as error:
+        raise InputError(str(error), where=source.partition("?")[0]) from None
+    return {**said, **{key: list(given) for key, given in (("files", files), ("exclude", exclude)) if given}}
 
 
 def _raise(error: OSError) -> None:

@@ -67,18 +67,12 @@ def command(
 
 def _meant(source: str) -> tuple[dict[str, Any], Sequence[str]]:
     """Return what a manifest would say, and what people should know of the address."""
-    if not source.startswith(("https://", "http://")):
-        return {"source": source}, ()
     from reconciler import links
 
-    found = links.read(source)
-    if not found.source:
-        raise InputError(found.why, where=source.partition("?")[0])
-    if found.source.startswith(("https://", "http://")):
-        return {"source": source}, ()
-    file = f"{found.file}**" if found.file.endswith("/") else found.file
-    notes = [note for note in found.notes if "names no file" not in note]
-    return {"source": found.source, **({"files": [file]} if file else {})}, notes
+    try:
+        return links.fields_of(source)
+    except ValueError as error:
+        raise InputError(str(error), where=source.partition("?")[0]) from None
 
 
 def _host(source: str) -> str:
