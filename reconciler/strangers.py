@@ -154,7 +154,8 @@ def _words(
         words[where[0]] = where[1]
     metadata = entry.get("metadata")
     is_testing = isinstance(metadata, Mapping) and metadata.get("testing") is True
-    if is_testing or _is_placeholder(entry, patterns):
+    is_ours = any(key.startswith(f"{place.root.rstrip('/')}/") for place in world.locations.values())
+    if is_testing or _is_placeholder(entry, patterns) or (not is_ours and _TEST_PATH.search(key)):
         words["placeholder"] = "an entry of tests"
     if entry.get("deprecated") is True:
         words["deprecated"] = "marked as deprecated"
@@ -200,9 +201,7 @@ def _in_ollama(key: str, locations: Mapping[str, ObservedLocation]) -> tuple[str
 
 
 def _is_placeholder(entry: Entry, patterns: Sequence[re.Pattern[str]]) -> bool:
-    name, path = entry["name"], entry.get("download_path")
-    if isinstance(path, str) and _TEST_PATH.search(path):
-        return True
+    name = entry["name"]
     return _PLACEHOLDER.search(name) is not None or any(pattern.search(name) for pattern in patterns)
 
 
