@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     "plan", "apply", "lock", "validate", "show", "status", "list", "roles", "verify", "undo", "gc",
-    "import", "detect", "add", "mv", "forget", "fmt", "doctor", "config", "schema", "demo",
+    "init", "import", "detect", "add", "mv", "forget", "fmt", "doctor", "config", "schema", "demo",
 )  # fmt: skip
 """In the order of `--help`. The module of a command has its name, with `_` appended where Python needs it."""
 

@@ -38,7 +38,7 @@ def _root(request: Request) -> Path:
         return Path(request.args[0]).expanduser().absolute()
     home = Path.home()
     usual = (_pointed(home) / "models", home / ".cache/lm-studio/models")
-    chosen = _setting(_pointed(home) / "settings.json")
+    chosen = chosen_directory()
     for folder in (*([chosen] if chosen else []), *usual):
         if folder.is_dir():
             return folder
@@ -46,6 +46,11 @@ def _root(request: Request) -> Path:
         "no directory of LM Studio's models is where it usually is", where=str(usual[0]),
         hint="name it: `reconciler import lmstudio DIR`",
     )  # fmt: skip
+
+
+def chosen_directory() -> Path | None:
+    """Return the directory that LM Studio's settings name, None when they name none."""
+    return _setting(_pointed(Path.home()) / "settings.json")
 
 
 def _pointed(home: Path) -> Path:
