@@ -97,3 +97,18 @@ def test_the_project_of_a_manifest_elsewhere_counts_not_that_of_the_current_dire
     assert json.loads(capsys.readouterr().out)["retries"]["value"] == 2
     assert run(["config", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["retries"]["value"] == 1
+
+
+@pytest.mark.parametrize("command", [["plan"], ["apply", "--yes"], ["verify"], ["undo", "--yes"], ["lock"]])
+def test_every_command_heeds_the_project_of_its_manifest(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], world: Path
+) -> None:
+    (world / "there").mkdir()
+    (world / "here").mkdir()
+    (world / "there/pyproject.toml").write_text("[tool.reconciler]\nretries = -1\n")
+    manifest = world / "there/box.yaml"
+    manifest.write_text(f"version: 1\nlocations:\n  a: {{ store: flat, root: {world}/weights }}\n")
+    monkeypatch.chdir(world / "here")
+
+    assert run([command[0], str(manifest), *command[1:]]) == 1
+    assert f"{world}/there/pyproject.toml:2: retries: expected a whole number" in capsys.readouterr().err
