@@ -1,0 +1,22 @@
+"""The entries of a manifest's variants as a registry that ImageWorks reads: our own field of them left out. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from reconciler.registry.entry import BLOCK
+
+if TYPE_CHECKING:
+    from reconciler.exporting import Exported
+
+
+def render(exported: Exported) -> str:
+    """Return a JSON array of entries, by name, curated facts included; variants that are not recorded have none."""
+    entries = sorted((_plain(entry) for entry in exported.entries), key=lambda entry: str(entry.get("name")))
+    return json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(entry: Any) -> dict[str, Any]:
+    metadata = {key: value for key, value in (entry.get("metadata") or {}).items() if key != BLOCK}
+    return {**entry, "metadata": metadata}
