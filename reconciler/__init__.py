@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from reconciler.api import analyze as analyze
     from reconciler.api import apply as apply
     from reconciler.api import detect_model as detect_model
+    from reconciler.api import diff_manifests as diff_manifests
+    from reconciler.api import export as export
     from reconciler.api import find_duplicates as find_duplicates
     from reconciler.api import forget as forget
     from reconciler.api import format_manifest as format_manifest
@@ -91,10 +93,11 @@ _VALUES = {
 }  # fmt: skip
 """Room -> the classes of it that callers meet."""
 _VERBS = (
-    "Event", "ManifestLike", "Progress", "add", "analyze", "apply", "detect_model", "find_duplicates", "forget",
-    "format_manifest", "gc", "history", "import_models", "list_generations", "list_records", "list_roles",
-    "load_manifest", "load_plan", "load_settings", "lock", "outdated", "plan", "plan_undo", "rename", "render_plan",
-    "repair", "resolve_source", "save_plan", "stats", "status", "undo", "validate", "verify", "why",
+    "Event", "ManifestLike", "Progress", "add", "analyze", "apply", "detect_model", "diff_manifests", "export",
+    "find_duplicates", "forget", "format_manifest", "gc", "history", "import_models", "list_generations",
+    "list_records", "list_roles", "load_manifest", "load_plan", "load_settings", "lock", "outdated", "plan",
+    "plan_undo", "rename", "render_plan", "repair", "resolve_source", "save_plan", "stats", "status", "undo",
+    "validate", "verify", "why",
 )  # fmt: skip
 """What `reconciler.api` has."""
 _ROOM = {name: room for room, names in _VALUES.items() for name in names}

@@ -4,7 +4,7 @@ They are meant to be imported from `reconciler` itself: `from reconciler import 
 """
 
 from reconciler.api.acting import apply, forget, gc, plan_undo, repair, undo
-from reconciler.api.auditing import find_duplicates, history, stats
+from reconciler.api.auditing import diff_manifests, export, find_duplicates, history, stats
 from reconciler.api.declaring import add, format_manifest, import_models, rename
 from reconciler.api.ground import Event, ManifestLike, Progress
 from reconciler.api.looking import (
@@ -29,6 +29,8 @@ __all__ = [
     "analyze",
     "apply",
     "detect_model",
+    "diff_manifests",
+    "export",
     "find_duplicates",
     "forget",
     "format_manifest",

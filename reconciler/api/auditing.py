@@ -1,15 +1,16 @@
-"""Account: what the bytes are, what is kept twice, what was done. Nothing is changed, and no file is read."""
+"""Account: what the bytes are, what is kept twice, what was done, what differs. Nothing is changed."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from reconciler.api.ground import Flags, ManifestLike, Progress, loaded_of, means, settings_of, telling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from reconciler.audit.comparing import Change
     from reconciler.audit.duplicates import Duplicates
     from reconciler.audit.past import Deed
     from reconciler.audit.usage import Usage
@@ -51,6 +52,45 @@ def history(manifest: ManifestLike = None) -> tuple[Deed, ...]:
     from reconciler.audit.past import deeds
 
     return tuple(deeds(loaded_of(manifest)))
+
+
+def export(
+    manifest: ManifestLike = None,
+    to: Literal["csv", "cyclonedx", "imageworks"] = "csv",
+    *,
+    timestamp: bool = False,
+    settings: Flags = None,
+    progress: Progress | None = None,
+) -> str:
+    """Return what a manifest manages in the form of another tool: a table, a bill of materials, ImageWorks' registry.
+
+    The same inputs give the same text, unless `timestamp` says when it was made. Raise ValueError for another form,
+    ManifestError, LockfileError, RegistryError.
+    """
+    from reconciler.exporting import EXPORTERS, exporter_of, gathered
+    from reconciler.holding import open_registry
+
+    if to not in EXPORTERS:
+        raise ValueError(f"expected one of {', '.join(EXPORTERS)}, found {to!r}")
+    loaded = loaded_of(manifest)
+    registry = open_registry(loaded, telling(progress))
+    return exporter_of(to)(gathered(loaded, registry, settings_of(loaded, settings), timestamp=timestamp))
+
+
+def diff_manifests(old: ManifestLike, new: ManifestLike) -> tuple[Change, ...]:
+    """Return what two manifests with their locks mean differently, by section and name; layout does not count.
+
+    No disk is looked at and nobody is asked. Raise ManifestError, LockfileError.
+    """
+    from reconciler import lockfile
+    from reconciler.audit.comparing import Side, compare
+
+    def side(manifest: ManifestLike) -> Side:
+        loaded = loaded_of(manifest)
+        lock = lockfile.read(lockfile.path_for(loaded.path))
+        return Side(loaded, lock.pins if lock else {})
+
+    return compare(side(old), side(new))
 
 
 @contextmanager

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from reconciler.cli import session
 from reconciler.errors import InputError
 from reconciler.exporting import EXPORTERS
-
-if TYPE_CHECKING:
-    from reconciler.exporting import Exported
-    from reconciler.manifest import Loaded
 
 
 def command(
@@ -41,7 +37,7 @@ def command(
     \b
     Exit codes: 0 written; 1 error.
     """
-    from reconciler.exporting import exporter_of
+    from reconciler.exporting import exporter_of, gathered
     from reconciler.manifest import load
 
     if to not in EXPORTERS:
@@ -51,7 +47,8 @@ def command(
         hint = f"did you mean {near}?" if near else f"the forms are {', '.join(EXPORTERS)}"
         raise InputError(f"--to: no form {to[:40]!r}", hint=hint)
     loaded = load(manifest)
-    text = exporter_of(to)(_exported(loaded, timestamp))
+    registry = session.open_registry(loaded)
+    text = exporter_of(to)(gathered(loaded, registry, session.settings(loaded=loaded), timestamp=timestamp))
     if out is None:
         session.say([text.rstrip("\n")])
         return 0
@@ -60,30 +57,3 @@ def command(
     write_atomic(out, text.encode())
     session.tell(f"wrote {out}")
     return 0
-
-
-def _exported(loaded: Loaded, timestamp: bool) -> Exported:
-    """Return all that any form needs; nobody is asked, and no file of a model is read."""
-    from reconciler import lockfile
-    from reconciler.audit import inventory
-    from reconciler.desired import desire
-    from reconciler.exporting import Exported
-    from reconciler.registry import merged
-    from reconciler.registry.entry import key_of
-    from reconciler.survey import look
-
-    registry = session.open_registry(loaded)
-    lock = lockfile.read(lockfile.path_for(loaded.path))
-    wanted = desire(loaded, lock.pins if lock else {}, {})
-    items = inventory.recorded(look(loaded, registry).ours)
-    items += inventory.absent(wanted.variants, wanted.undecided, items)
-    ours = [entry for entry in merged(registry) if (key := key_of(entry)) and key.manifest == loaded.identity]
-    chosen = session.settings(loaded=loaded)
-    stamp = _now() if timestamp else ""
-    return Exported(loaded, tuple(items), tuple(ours), stamp, chosen.endpoint, chosen.civitai_endpoint)
-
-
-def _now() -> str:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC).isoformat(timespec="seconds")

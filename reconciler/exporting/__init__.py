@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reconciler.audit.inventory import Item
     from reconciler.manifest import Loaded
-    from reconciler.registry import Entry
+    from reconciler.registry import Entry, Registry
+    from reconciler.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +37,23 @@ def exporter_of(form: str) -> Callable[[Exported], str]:
 
     render: Callable[[Exported], str] = importlib.import_module(f"reconciler.exporting.{EXPORTERS[form]}").render
     return render
+
+
+def gathered(loaded: Loaded, registry: Registry, chosen: Settings, *, timestamp: bool = False) -> Exported:
+    """Return all that any form needs; nobody is asked, and no file of a model is read. Raise LockfileError."""
+    from datetime import UTC, datetime
+
+    from reconciler import lockfile
+    from reconciler.audit import inventory
+    from reconciler.desired import desire
+    from reconciler.registry import merged
+    from reconciler.registry.entry import key_of
+    from reconciler.survey import look
+
+    lock = lockfile.read(lockfile.path_for(loaded.path))
+    wanted = desire(loaded, lock.pins if lock else {}, {})
+    items = inventory.recorded(look(loaded, registry).ours)
+    items += inventory.absent(wanted.variants, wanted.undecided, items)
+    ours = [entry for entry in merged(registry) if (key := key_of(entry)) and key.manifest == loaded.identity]
+    stamp = datetime.now(UTC).isoformat(timespec="seconds") if timestamp else ""
+    return Exported(loaded, tuple(items), tuple(ours), stamp, chosen.endpoint, chosen.civitai_endpoint)
