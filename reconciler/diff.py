@@ -32,6 +32,8 @@ from reconciler.state import (
     Undecided,
     algorithm,
 )
+from reconciler.ui.kinds import ui_of
+from reconciler.ui.merging import is_companion
 from reconciler.world import World, address_of, drops, paths_of
 
 Situations = Sequence[Situation | None]
@@ -165,7 +167,8 @@ def _step(world: World, shelf: Shelf, wanted: Desired, situations: Situations) -
     if held is not None and drops(held, wanted.layout):
         trash = tuple(leaving_rows(world, held))
         unlinks, unnotes = leaving_links(world, held), leaving_notes(world, held)
-    action, reason = _verdict(world, wanted, situations, rows, trash, bool(unlinks or unnotes))
+    went = [*(row.path for row in trash), *(link.path for link in unlinks), *(note.path for note in unnotes)]
+    action, reason = _verdict(world, wanted, situations, rows, went, is_superseded=_loses_weights(place, trash))
     if before is not None and held is not None and action is Action.NORMALIZE:
         before, after = with_told(before, after, held.record, now, world.misstated.get(wanted.address, {}))
     step = Step(
@@ -221,11 +224,19 @@ def _verdict(
     wanted: Desired,
     situations: Situations,
     rows: Sequence[FileRow],
-    trash: Sequence[FileRow],
-    drops_extras: bool,
+    went: Sequence[str],
+    *,
+    is_superseded: bool,
 ) -> tuple[Action, str]:
+    """Tell what a step is, by the files that count; what lies beside a model for comfort only is its metadata.
+
+    `went` are the paths of files, links and notes that are no longer wanted.
+    """
     held = world.held.get(wanted.address)
-    methods = {row.method for row in rows}
+    methods = {row.method for row in rows if not row.optional}
+    place = world.locations[wanted.address.location]
+    drops_extras = not all(_is_comfort(place, path) for path in went)
+    changes_comfort = bool(went) or any(row.method != "none" for row in rows if row.optional)
     if "fetch" in methods or Situation.FOREIGN in situations:  # somebody else's bytes: these would have to come
         return Action.DOWNLOAD, _why_download(world, wanted, situations)
     if methods - {"none"}:
@@ -235,9 +246,9 @@ def _verdict(
             return Action.NORMALIZE, "rename"
         stands = _extras_stand(world, wanted) or _only_comfort(world, wanted)
         return (Action.NORMALIZE, "adopt") if stands else (Action.NORMALIZE, "link")
-    if trash:
+    if is_superseded:
         return Action.REMOVE, "superseded"
-    if drops_extras or not _extras_stand(world, wanted):
+    if drops_extras or changes_comfort or not _extras_stand(world, wanted):
         return Action.NORMALIZE, "metadata" if not drops_extras and _only_comfort(world, wanted) else "link"
     if any(row.origin for row in rows):
         return Action.NORMALIZE, "record"  # another step places a file that this record vouches for too
@@ -247,6 +258,14 @@ def _verdict(
     if difference is None and wanted.address in world.seen:
         return Action.NORMALIZE, "metadata"
     return (Action.NORMALIZE, difference) if difference else (Action.KEEP, "as declared")
+
+
+def _is_comfort(place: ObservedLocation, path: str) -> bool:
+    return ui_of(place.store) is not None and is_companion(path)
+
+
+def _loses_weights(place: ObservedLocation, trash: Sequence[FileRow]) -> bool:
+    return not all(_is_comfort(place, row.path) for row in trash)
 
 
 def _why_download(world: World, wanted: Desired, situations: Situations) -> str:

@@ -146,6 +146,7 @@ def test_a_new_picture_upstream_comes_by_upgrade_and_moves_no_weights(machine: M
     machine.civitai.versions[72].previews[:] = [Preview(503, png(3), told="png", level=1)]
     assert machine.run("lock", "images.yaml", "--upgrade", "story-comfy").code == 0
     machine.civitai.reset_log()
+    assert machine.steps()["story-comfy@comfy"] == ("normalize", "metadata", None)
     machine.apply()
     assert lora(machine, PICTURE).read_bytes() == png(3)
     assert not [each for each in machine.civitai.requests if each.path.startswith("/api/download")]
@@ -156,7 +157,7 @@ def test_a_picture_comes_though_the_model_may_not_be_had_any_more(machine: Machi
     machine.apply()
     machine.civitai.versions[72].early_access = machine.civitai.now() + 86_400
     lora(machine, PICTURE).unlink()
-    assert machine.steps()["story-comfy@comfy"] == ("download", "incomplete", None)
+    assert machine.steps()["story-comfy@comfy"] == ("normalize", "metadata", None)
     machine.apply()
     assert lora(machine, PICTURE).read_bytes() == png(2)
 
@@ -165,6 +166,7 @@ def test_a_picture_of_another_form_takes_the_place_of_the_old_one(machine: Machi
     machine.apply()
     machine.civitai.versions[72].previews[:] = [Preview(504, webp(4), told="png", level=1)]
     assert machine.run("lock", "images.yaml", "--upgrade", "story-comfy").code == 0
+    assert machine.steps()["story-comfy@comfy"] == ("normalize", "metadata", None)
     machine.apply()
     assert sorted(path.name for path in lora(machine, "").glob("*.preview.*")) == ["story_v2.preview.webp"]
 

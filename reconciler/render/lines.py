@@ -113,7 +113,7 @@ def size(step: Step) -> int:
     if step.action in (Action.REMOVE, Action.PRUNE):
         return step.bytes.trash
     if step.action is Action.NORMALIZE:
-        return step.bytes.reuse
+        return step.bytes.reuse + step.bytes.download  # a picture beside a model may come with it
     return sum(row.size for row in step.files)
 
 
