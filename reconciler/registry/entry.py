@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from reconciler.registry.block import encode
+from reconciler.registry.block import decode, encode
 from reconciler.registry.facts import metadata_of, with_facts
 from reconciler.registry.jsontext import Entry
 from reconciler.state import Address, Record
@@ -75,12 +75,13 @@ def render(record: Record, name: str, old: Entry | None, downloaded_at: str | No
     entry.setdefault("deprecated", False)
     if old is not None and block_of(old) is None:
         entry["deprecated"] = False  # somebody else's, taken over: what is declared is wanted
-    config = dict(entry.get("backend_config") or {})
+    there = (old or {}).get("backend_config")
+    config = dict(there) if isinstance(there, Mapping) else {}
     config.pop("model_path", None)
     entry["backend_config"] = {"model_path": ours["download_path"], **config} if "download_path" in ours else config
     if downloaded_at is not None:
         entry["downloaded_at"] = downloaded_at
-    with_facts(entry, record, _told_before(old), old or {})
+    with_facts(entry, record, _record_before(old), old or {})
     entry["metadata"] = _metadata(record, old)
     return entry if old is None or entry != old else old
 
@@ -138,15 +139,19 @@ def _metadata(record: Record, old: Entry | None) -> dict[str, Any]:
     before = dict((old or {}).get("metadata") or {})
     block = before.pop(BLOCK, None)
     if isinstance(block, Mapping):
-        said = {**block.get("attributes", {}).get("metadata", {}), **metadata_of(record, _told_before(old))}
+        was = _record_before(old)
+        said = {**block.get("attributes", {}).get("metadata", {}), **(metadata_of(was) if was is not None else {})}
         before = {key: value for key, value in before.items() if key not in said}
     return {**before, **metadata_of(record), **record.attributes.metadata, BLOCK: encode(record)}
 
 
-def _told_before(old: Entry | None) -> Mapping[str, Any]:
+def _record_before(old: Entry | None) -> Record | None:
+    """Return the record of which an entry was made; None where it is not ours, or nobody can read it."""
     block = block_of(old) if old is not None else None
-    told = block.get("told") if isinstance(block, Mapping) else None
-    return told if isinstance(told, Mapping) else {}
+    try:
+        return None if block is None else decode(block)
+    except ValueError:
+        return None
 
 
 def _provider(source: str) -> str:

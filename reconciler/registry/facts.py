@@ -17,19 +17,20 @@ _CAPABILITIES = ("text", "vision", "audio", "embedding", "tools", "thinking")
 _ALSO = {"thinking": ("reasoning",)}
 
 
-def with_facts(entry: dict[str, Any], record: Record, old_told: Mapping[str, Any], old: Mapping[str, Any]) -> None:
-    """Write into `entry` what the record's bytes told. `old` is the entry as it was, `old_told` what stood there of us.
+def with_facts(entry: dict[str, Any], record: Record, was: Record | None, old: Mapping[str, Any]) -> None:
+    """Write into `entry` what the record's bytes told. `old` is the entry as it was, made of the record `was`.
 
-    What others wrote stays, where we have not written it before: a template that somebody chose, a capability that
+    What others wrote stays, where it is not what we had written: a template that somebody chose, a capability that
     somebody tried.
     """
-    entry["capabilities"] = _capabilities(record.told, old_told, old.get("capabilities"))
+    entry["capabilities"] = _capabilities(record.told, was.told if was is not None else {}, old.get("capabilities"))
     template = _template(record)
     chosen = old.get("chat_template")
     is_chosen = isinstance(chosen, Mapping) and chosen.get("source") not in (None, "none")
-    if template is not None and (not is_chosen or "chat_template" in old_told):
+    is_ours = was is not None and chosen == _template(was)
+    if template is not None and (is_ours or not is_chosen):
         entry["chat_template"] = template
-    elif "chat_template" in old_told:
+    elif is_ours:
         entry.pop("chat_template", None)
     if isinstance(old.get("artifacts"), Mapping):  # only where a reader has asked for it: it repeats every digest
         entry["artifacts"] = {**old["artifacts"], **_artifacts(record)}
@@ -40,9 +41,9 @@ def with_facts(entry: dict[str, Any], record: Record, old_told: Mapping[str, Any
         del entry["download_directory_checksum"]  # of names and sizes that are others now
 
 
-def metadata_of(record: Record, told: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the keys of `metadata` that the facts of a record make, or those of other facts, where they are given."""
-    told = record.told if told is None else told
+def metadata_of(record: Record) -> dict[str, Any]:
+    """Return the keys of `metadata` that the facts of a record make."""
+    told = record.told
     template, readme = told.get("chat_template", {}), told.get("readme", {})
     external = template.get("external", [])
     signals = {
