@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import typer
 
 COMMANDS = (
-    "plan", "apply", "lock", "validate", "show", "status", "list", "roles", "verify", "undo", "gc",
+    "plan", "apply", "lock", "validate", "show", "status", "list", "roles",
+    "stats", "duplicates", "outdated", "why", "diff", "analyze", "export", "history", "verify", "undo", "gc",
     "init", "import", "detect", "add", "mv", "forget", "fmt", "doctor", "config", "schema", "demo",
 )  # fmt: skip
 """In the order of `--help`. The module of a command has its name, with `_` appended where Python needs it."""

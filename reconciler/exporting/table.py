@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from reconciler.audit.inventory import COLUMNS
@@ -22,12 +21,18 @@ _HEADERS = (*_COLUMNS, "revision", "sha256", "recorded")
 
 def render(exported: Exported) -> str:
     """Return a header and a row for each variant. A text that a spreadsheet would run begins with an apostrophe."""
-    out = StringIO()
-    writer = csv.writer(out)
+    lines = _Lines()
+    writer = csv.writer(lines)
     writer.writerow(_HEADERS)
     for item in exported.items:
         writer.writerow([_cell(value) for value in _row(item)])
-    return out.getvalue()
+    return "".join(lines)
+
+
+class _Lines(list[str]):
+    """What a CSV writer writes to."""
+
+    write = list[str].append
 
 
 def _row(item: Item) -> list[object]:
