@@ -109,11 +109,16 @@ class _Verb(_ModuleType):
     """A room whose name is a verb of the API as well: `reconciler.plan` is the room, and can be called."""
 
     def __call__(self, *args: Any, **more: Any) -> Any:
-        return self.__wrapped__(*args, **more)
+        return self._function()(*args, **more)
 
     @property
-    def __wrapped__(self) -> Any:
-        """The function, for `inspect.signature` and `help`."""
+    def __signature__(self) -> Any:
+        """What `inspect.signature` says of it."""
+        import inspect
+
+        return inspect.signature(self._function())
+
+    def _function(self) -> Any:
         from reconciler import api
 
         return getattr(api, self.__name__.rpartition(".")[2])

@@ -38,7 +38,8 @@ def rename(loaded: Loaded, old: str, new: str) -> Renamed:
     variants = loaded.manifest.variants
     if old not in variants:
         near = suggest(old, variants)
-        hint = f"did you mean `{near}`?" if near else "`reconciler roles` and the manifest have the names"
+        few = ", ".join(f"`{inert(name)}`" for name in list(variants)[:5]) + " …" * (len(variants) > 5)
+        hint = f"did you mean `{near}`?" if near else f"declared are {few or 'none'}"
         raise InputError(f"there is no variant `{inert(old)}`", where=inert(str(loaded.path)), hint=hint)
     if new in variants:
         where = loaded.where("variants", new)
