@@ -17,7 +17,7 @@ from reconciler.demo import manifest
 from reconciler.demo.account import Account, Check, Step, to_json
 from reconciler.demo.stage import TOKEN, environment
 from reconciler.demo.telling import Teller
-from reconciler.demo.tours import Props, tour_of
+from reconciler.demo.tours import TOURS, Props, tour_of
 from reconciler.errors import InputError
 from reconciler.house import is_payload, staged
 from reconciler.hub import Hub
@@ -45,6 +45,62 @@ def test_the_whole_demo_keeps_every_promise_and_leaves_nothing_behind(world: Pat
     assert told["directory"] is None
     assert list(world.iterdir()) == []
     assert [path for path in Path(os.environ["HOME"]).rglob("*") if path.is_file()] == [], "the user's own stays alone"
+
+
+IMAGES = {"validate", "plan", "apply", "import", "detect", "status", "lock", "verify"}
+
+
+def test_the_tour_of_image_models_keeps_every_promise_and_leaves_nothing_behind(world: Path) -> None:
+    done = reconciler("demo", "comfyui", "--json", temporary=world, CIVITAI_TOKEN="mine_and_nobody_elses")
+    told = json.loads(done.stdout)
+    broken = [check["claim"] for step in told["steps"] for check in step["checks"] if not check["ok"]]
+    assert (broken, done.returncode, told["ok"], done.stderr) == ([], 0, True, "")
+    commands = [step["command"].split() for step in told["steps"] if step["exit"] is not None]
+    assert {command[1] for command in commands if command[0] == "reconciler"} == IMAGES
+    assert {step["exit"] for step in told["steps"]} == {0, 3, 24, None}
+    assert sum(len(step["checks"]) for step in told["steps"]) > 60
+    assert list(world.iterdir()) == []
+    assert [path for path in Path(os.environ["HOME"]).rglob("*") if path.is_file()] == [], "the user's own stays alone"
+
+
+def test_a_hub_that_spoils_an_image_model_is_told_as_a_broken_promise(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(world))
+    hub = Hub(token=TOKEN)
+    hub.fault("corrupt", times=-1, path="allround_xl.safetensors")
+    told = to_json(demo.perform(Teller(), tour="comfyui", hub=hub))
+    assert not told["ok"]
+    last = told["steps"][-1]
+    assert (last["command"], last["exit"]) == ("reconciler apply --yes", 5)
+    assert "allround_xl.safetensors" in last["output"]
+    assert list(world.iterdir()) == []
+
+
+def test_a_kept_world_of_images_goes_on(world: Path) -> None:
+    done = reconciler("demo", "comfyui", "--json", "--keep", str(world / "kept"), temporary=world)
+    assert done.returncode == 0
+    kept = world / "kept"
+    variables = dict(
+        line.removeprefix("export ").split("=", 1) for line in (kept / "env.sh").read_text().splitlines()[1:]
+    )
+    assert variables["CIVITAI_ENDPOINT"].startswith("http://127.0.0.1:")
+    with pytest.raises(InputError, match="empty"):
+        demo.perform(Teller(), tour="comfyui", keep=kept)
+
+
+def test_a_tour_that_is_none_is_one_clear_error(capsys: pytest.CaptureFixture[str]) -> None:
+    from reconciler.cli import run
+
+    assert run(["demo", "comfui"]) == 1
+    assert "did you mean `comfyui`?" in capsys.readouterr().err
+
+
+def test_every_tour_is_named_by_the_help_of_the_command() -> None:
+    from reconciler.cli.demo import command
+
+    for name in TOURS:
+        assert f"`{name}`" in (command.__doc__ or "")
 
 
 def test_a_hub_that_spoils_what_it_sends_is_told_as_a_broken_promise(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from reconciler.hub import demo_images
+from reconciler.hub.civitai import Civitai
 from reconciler.hub.demo_world import new_revision, populate
 from reconciler.hub.repos import file_of, read_tree
 from reconciler.hub.server import Hub
@@ -36,8 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.directory:
         commits |= add_directory(hub, options.directory)
     parent = os.getppid()
-    with hub:
-        told = {"url": hub.url, "cdn_url": hub.cdn_url, "commits": commits}
+    with contextlib.ExitStack() as running:
+        beside: dict[str, str] = {}
+        if options.demo_images:
+            civitai = Civitai(token=options.token, port=options.civitai_port, cdn_port=options.civitai_cdn_port)
+            commits |= demo_images.later(hub, civitai)
+            running.enter_context(civitai)
+            beside = {"civitai": civitai.url, "civitai_cdn": civitai.cdn_url}
+        running.enter_context(hub)
+        told = {"url": hub.url, "cdn_url": hub.cdn_url, **beside, "commits": commits}
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
         try:
@@ -68,8 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--directory", type=Path, help="holds owner/repo/files…")
     parser.add_argument("--demo", action="store_true", help="serve the small world of `reconciler demo`")
     parser.add_argument("--demo-moved", action="store_true", help="the same, after its upstream moved on")
+    parser.add_argument(
+        "--demo-images", action="store_true", help="serve the world of `reconciler demo comfyui`, as it is at its end"
+    )
     parser.add_argument("--port", type=int, default=0, help="of the hub (0: a free one)")
     parser.add_argument("--cdn-port", type=int, default=0, help="of the CDN (0: a free one)")
+    parser.add_argument("--civitai-port", type=int, default=0, help="of the Civitai of the images (0: a free one)")
+    parser.add_argument("--civitai-cdn-port", type=int, default=0, help="of its files and pictures (0: a free one)")
     parser.add_argument("--token", help="the token that opens private and gated repositories")
     parser.add_argument("--rate", type=float, help="bytes per second and connection that the CDN sends at most")
     parser.add_argument("--url-ttl", type=float, default=3600.0, help="seconds that a signed URL is good")
