@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from reconciler.world import World
 
 PATTERNS = "IMAGEWORKS_TEST_MODEL_PATTERNS"
-"""The environment variable that names further patterns of test models (regular expressions, separated by commas)."""
+"""The environment variable of further patterns of test models: regular expressions, parted by commas or semicolons."""
 
 _PLACEHOLDER = re.compile(
-    r"^(?:testmodel|mini-test|custom-family|synthetic-test|logical-only-test|demo-model|model-(?:awq|fp16|ollama))\b"
-    r"|testzzz|^model(?:-ollama)?-gguf"
+    r"testzzz|^(?:testmodel|mini-test|custom-family|synthetic-test|logical-only-test|demo-model"
+    r"|model-(?:awq|fp16|ollama-gguf))(?![a-z0-9])"
 )
 _TEST_PATH = re.compile(r"/pytest-of-[^/]+/|/pytest-\d+/")
 
@@ -207,10 +207,10 @@ def _is_placeholder(entry: Entry, patterns: Sequence[re.Pattern[str]]) -> bool:
 
 def _patterns(environ: Mapping[str, str]) -> list[re.Pattern[str]]:
     found = []
-    for text in environ.get(PATTERNS, "").split(","):
+    for text in re.split(r"[,;\n]", environ.get(PATTERNS, "")):
         try:
             if text.strip():
-                found.append(re.compile(text.strip()))
+                found.append(re.compile(text.strip(), re.IGNORECASE))
         except re.error:
             continue  # `config` tells it; a bad pattern means nothing
     return found

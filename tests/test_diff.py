@@ -7,7 +7,7 @@ import pytest
 from reconciler.content import Question
 from reconciler.diff import questions
 from reconciler.plan import Action, Bytes
-from reconciler.state import Address, Attributes, Link, Note, Undecided
+from reconciler.state import Address, Attributes, Link, Note, Seen, Undecided
 from tests.world_kit import MIB, file, have, methods, plan, recorded, told, want, world
 
 BIG = f"big*{3 * MIB}"
@@ -407,3 +407,65 @@ def test_digests_of_git_are_asked_for_as_such() -> None:
     layout = replace(m.layout, files=(m.layout.files[0]._replace(artifact=small),))
     asked = questions(world([replace(m, layout=layout)], [have(files={"m.gguf": "abc"})]))
     assert [question.algorithm for question in asked] == ["git-sha1"]
+
+
+# -- records that are looked at again ----------------------------------------------------------------------------------
+
+
+def test_what_a_newer_detector_reads_is_metadata_and_moves_no_byte() -> None:
+    m = want("m", BIG)
+    before = {"detector": 1, "kind": "llm", "size_label": "8B"}
+    old = replace(recorded(m, quant="awq", format="safetensors"), told=before)
+    now = Seen(None, "gptq", {"detector": 2, "kind": "llm", "context_length": 4096})
+    steps = plan([m], [have(files={"m.gguf": BIG})], [old], seen={m.address: now})
+    step = steps["m@disk"]
+    assert told(steps) == {"m@disk": "normalize metadata"}
+    assert methods(step) == {"m.gguf": "none"}
+    assert step.bytes == Bytes()
+    assert step.before is not None
+    assert step.after is not None
+    assert (step.before.format, step.after.format) == ("safetensors", "safetensors")  # nothing told it: it stays
+    assert (step.before.quant, step.after.quant) == ("awq", "gptq")
+    assert step.before.told == {"detector": 1, "size_label": "8B"}
+    assert step.after.told == {"detector": 2, "context_length": 4096}
+
+
+def test_a_change_of_roles_says_what_the_bytes_tell_too() -> None:
+    m = want("m", BIG, roles=(("chat", 1),))
+    seen = {m.address: Seen(None, None, {"kind": "llm"})}
+    steps = plan([m], [have(files={"m.gguf": BIG})], [recorded(m, backend=None)], seen=seen)
+    assert told(steps) == {"m@disk": "normalize role"}
+    assert steps["m@disk"].after is not None
+    assert steps["m@disk"].after.told == {"kind": "llm"}
+
+
+def test_a_claim_is_held_against_what_the_bytes_tell_now() -> None:
+    m = want("m", BIG, quant="awq")
+    seen = {m.address: Seen("safetensors", "gptq", {"detector": 2})}
+    steps = plan([m], [have(files={"m.gguf": BIG})], [recorded(m, quant="awq")], seen=seen)
+    assert steps["m@disk"].blocked == "the manifest claims quant awq, the bytes say gptq (correct `quant` or `files`)"
+    right = want("m", BIG, quant="gptq")
+    assert told(plan([right], [have(files={"m.gguf": BIG})], [recorded(m, quant="awq")], seen=seen)) == {
+        "m@disk": "normalize metadata"
+    }
+
+
+def test_an_entry_that_others_changed_is_a_record_to_put_right() -> None:
+    m = want("m", BIG)
+    misstated = {m.address: {"quantization": ("None", "awq"), "license": (None, "mit")}}
+    steps = plan([m], [have(files={"m.gguf": BIG})], [recorded(m)], misstated=misstated)
+    step = steps["m@disk"]
+    assert told(steps) == {"m@disk": "normalize record"}
+    assert step.before is not None
+    assert step.after is not None
+    assert step.before.told == {"entry.quantization": "None"}
+    assert step.after.told == {"entry.quantization": "awq", "entry.license": "mit"}
+
+
+def test_an_ordinary_step_tells_nothing_of_what_the_bytes_say() -> None:
+    m = want("m", BIG, backend="vllm")
+    old = replace(recorded(m, backend="sglang"), told={"detector": 1, "kind": "llm"})
+    step = plan([m], [have(files={"m.gguf": BIG})], [old])["m@disk"]
+    assert step.before is not None
+    assert step.after is not None
+    assert (step.before.told, step.after.told) == ({}, {})

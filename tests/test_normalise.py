@@ -380,6 +380,13 @@ def test_patterns_of_test_models_may_be_named(messy: Ground, monkeypatch: pytest
     assert strangers(messy)["away"] == ["unreachable", "placeholder"]
 
 
+@pytest.mark.parametrize("name", ["model-awq_(AWQ)", "model-fp16", "custom-family-x", "synthetic-test-ollama-gguf"])
+def test_what_tests_left_behind_is_a_placeholder(ground: Ground, name: str) -> None:
+    ground.declare({"m": ("hf:o/m", 1, A)})
+    rewrite(ground, [{"name": name}, {"name": "by-mark", "metadata": {"testing": True}}])
+    assert strangers(ground) == {name: ["logical-only", "placeholder"], "by-mark": ["logical-only", "placeholder"]}
+
+
 def test_a_real_repository_that_begins_like_a_test_is_no_placeholder(ground: Ground) -> None:
     ground.declare({"m": ("hf:o/m", 1, A)})
     names = ["r-1-chat", "model-stock-7b", "Model-7B-AWQ", "demo"]

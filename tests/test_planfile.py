@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reconciler import planfile, planread
 from reconciler.errors import InputError
-from reconciler.plan import Action, Bytes, Facts, FileRow, Finding, Place, Plan, Reliance, Selection, Step
+from reconciler.plan import Action, Bytes, Facts, FileRow, Finding, Place, Plan, Reliance, Selection, Step, Stranger
 from reconciler.state import Address, Artifact, Digest, Link, Note, Pin, Support
 
 texts = st.text(max_size=12)
@@ -34,6 +34,7 @@ json_values = st.recursive(
 facts = st.builds(
     Facts, maybe, maybe, maybe, maybe, maybe, maybe, maybe, maybe, maybe, st.booleans(),
     st.dictionaries(texts, counts, max_size=2), st.dictionaries(texts, json_values, max_size=2), gated=st.booleans(),
+    told=st.dictionaries(texts, json_values, max_size=2),
 )  # fmt: skip
 addresses = st.builds(Address, texts, words)
 some_rows = st.lists(rows, max_size=2).map(tuple)
@@ -42,6 +43,7 @@ steps = st.builds(
     st.builds(Bytes, counts, counts, counts), maybe, some_rows,
     st.lists(st.builds(Link, texts, texts), max_size=1).map(tuple),
     st.lists(st.builds(Note, texts, texts), max_size=1).map(tuple), st.none() | addresses,
+    entry=st.none() | st.fixed_dictionaries({"name": texts, "roles": st.lists(texts, max_size=1), "x": st.none()}),
 )  # fmt: skip
 URLS = st.sampled_from(["", "https://host/a?b"])
 MEDIA = st.sampled_from(["", "application/vnd.ollama.image.model"])
@@ -63,6 +65,9 @@ plans = st.builds(
     st.builds(Selection, globs, globs, globs),
     st.lists(st.builds(Reliance, texts, texts, st.none() | st.tuples(counts, counts, counts)), max_size=2).map(tuple),
     globs,
+    strangers=st.lists(
+        st.builds(Stranger, texts, st.sampled_from(["curated", "discovered"]), globs, globs), max_size=2
+    ).map(tuple),
     findings=st.lists(
         st.builds(Finding, addresses, texts, st.sampled_from(["error", "warning", "info"]), texts), max_size=2
     ).map(tuple),
@@ -287,3 +292,11 @@ def test_a_saved_plan_is_for_its_owner_alone_and_reads_back(world: Path) -> None
 def test_a_plan_file_that_is_not_there_is_an_input_error(world: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         planfile.read(world / "absent.json")
+
+
+@pytest.mark.parametrize("layer", ["merged", "", 1, None])
+def test_a_stranger_is_of_a_layer_that_there_is(layer: object) -> None:
+    stranger = Stranger("old", "discovered", ("gone",), ("x",))
+    document = planfile.to_json(replace(kit.workstation(), strangers=(stranger,)))
+    document["strangers"][0]["layer"] = layer
+    assert "strangers[0].layer: expected" in refused(reforged(document))
