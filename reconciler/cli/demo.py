@@ -12,7 +12,7 @@ from reconciler.cli import session
 
 
 def command(
-    tour: Annotated[str, typer.Argument(metavar="TOUR", help="Which: models, comfyui.")] = "models",
+    tour: Annotated[str, typer.Argument(metavar="TOUR", help="Which: models, comfyui, ollama.")] = "models",
     keep: Annotated[
         Path | None,
         typer.Option("--keep", metavar="DIR", help="Leave the demo's world in DIR (empty, or not there yet)."),
@@ -25,12 +25,14 @@ def command(
     and registry are neither read nor written. Takes about half a minute and 250 MiB.
 
     The tour `models` shows the loop of manifest, lock, plan and apply; `comfyui` a catalog of image models, from its
-    pages to the folders of two web interfaces.
+    pages to the folders of two web interfaces; `ollama` one copy of the bytes for two programs, tags under a lock, and
+    a server that only its API reaches.
 
     \b
     Examples:
       reconciler demo
       reconciler demo comfyui
+      reconciler demo ollama
       reconciler demo --keep ~/reconciler-demo
       reconciler demo --json
 

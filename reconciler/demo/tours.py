@@ -17,6 +17,7 @@ from reconciler.inert import inert, suggest
 TOURS: Mapping[str, str] = {
     "models": "reconciler.demo.story",
     "comfyui": "reconciler.demo.images",
+    "ollama": "reconciler.demo.ollama",
 }
 """Name -> the module whose `TOUR` it is; the first is the one that is given when nobody says which."""
 

@@ -32,13 +32,15 @@ _BUFFERS = (512, 1536, 3584, 7680, 15872, 32256, 65024, 130560, 261632, 523776, 
 class Store(NamedTuple):
     """A directory, and what the server may do there. `uid` is whose files it may touch; None: all of them.
 
-    `noprune`: blobs that are no longer named go only with the model that is deleted.
+    `noprune`: blobs that are no longer named go only with the model that is deleted. `shown` is what the server calls
+    the directory when it tells of it, where that is another name.
     """
 
     root: Path
     readonly: bool = False
     uid: int | None = None
     noprune: bool = False
+    shown: str = ""
 
 
 class Found(NamedTuple):

@@ -55,6 +55,7 @@ class OllamaServer(Service):
         readonly: bool = False,
         uid: int | None = None,
         noprune: bool = False,
+        shown: str = "",
         version: str = VERSION,
         port: int = 0,
     ) -> None:
@@ -71,6 +72,8 @@ class OllamaServer(Service):
         """The user that the server is; `create` fails with blobs of another one. None: it may touch all files."""
         self.noprune = noprune
         """The server's `OLLAMA_NOPRUNE`."""
+        self.shown = shown
+        """What it calls its directory, as one in a container does; '': as it is called here."""
         self.version = version
         self.url = ""
         self.warnings: list[str] = []
@@ -129,7 +132,7 @@ class OllamaServer(Service):
 
     @property
     def _store(self) -> Store:
-        return Store(self.models, self.readonly, self.uid, self.noprune)
+        return Store(self.models, self.readonly, self.uid, self.noprune, self.shown)
 
     def _open(self) -> None:
         if not self.readonly:

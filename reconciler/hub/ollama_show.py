@@ -129,7 +129,7 @@ def shown(store: Store, name: Name, found: Found, *, verbose: bool) -> dict[str,
         raise Bad("invalid file magic")
     pieces: dict[str, Any] = {
         "license": "\n".join(model.licenses),
-        "modelfile": modelfile(model, name),
+        "modelfile": modelfile(_as_told(store, model), name),
         "parameters": "\n".join(f"{key:<30} {_go(value)}" for key, value in _each(model.parameters)),
         "template": model.template,
         "system": model.system,
@@ -146,6 +146,20 @@ def shown(store: Store, name: Name, found: Found, *, verbose: bool) -> dict[str,
     if model.projectors:
         pieces["projector_info"] = model_info(read_file(Path(model.projectors[0])), verbose=verbose)
     return {key: value for key, value in pieces.items() if value}
+
+
+def _as_told(store: Store, model: Model) -> Model:
+    """Return a model whose paths are those that the server tells."""
+    if not store.shown:
+        return model
+
+    def told(path: str) -> str:
+        return path.replace(str(store.root), store.shown, 1)
+
+    return model._replace(
+        weights=told(model.weights), adapters=tuple(map(told, model.adapters)),
+        projectors=tuple(map(told, model.projectors)),
+    )  # fmt: skip
 
 
 def modelfile(model: Model, name: Name) -> str:
