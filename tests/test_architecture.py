@@ -33,6 +33,8 @@ PURE = (
     "references", "reuse", "rules", "safety", "selecting", "stale", "state", "wishes", "world",
     *(f"ollama.{room}" for room in ("compose", "configs", "crosscheck", "fitting", "gojson", "manifests", "modelfile")),
     "ollama.names",
+    *(f"audit.{room}" for room in ("analysis", "because", "comparing", "duplicates", "inventory", "serving", "usage")),
+    "exporting.cyclonedx", "exporting.table",
     *(
         f"{house}.{path.stem}"
         for house in ("catalog", "render", "stores", "ui", "workflows")

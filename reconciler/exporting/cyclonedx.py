@@ -16,6 +16,7 @@ from urllib.parse import quote
 from reconciler.air import parse as parse_air
 from reconciler.ollama import names
 from reconciler.references import Reference, parse
+from reconciler.secrets import redact
 
 if TYPE_CHECKING:
     from reconciler.audit.inventory import Item
@@ -152,7 +153,7 @@ def _card(item: Item) -> dict[str, Any] | None:
 def _properties(item: Item) -> list[dict[str, str]]:
     said = item.attributes
     facts = {
-        "source": item.source, "location": item.address.location, "format": said.format, "quant": said.quant,
+        "source": redact(item.source), "location": item.address.location, "format": said.format, "quant": said.quant,
         "backend": said.backend, "served_as": said.served_as, "size": str(item.size),
         "roles": ", ".join(role for role, _ in said.roles), "recorded": "true" if item.record else "false",
     }  # fmt: skip

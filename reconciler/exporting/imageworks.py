@@ -1,4 +1,4 @@
-"""The entries of a manifest's variants as a registry that ImageWorks reads: our own field of them left out. Pure."""
+"""The entries of a manifest's variants as a registry that ImageWorks reads: our own field of them left out."""
 
 from __future__ import annotations
 

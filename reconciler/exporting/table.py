@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.audit.inventory import COLUMNS
 from reconciler.inert import inert
+from reconciler.secrets import redact
 
 if TYPE_CHECKING:
     from reconciler.audit.inventory import Item
@@ -50,5 +51,5 @@ def _cell(value: object) -> object:
         return ""
     if not isinstance(value, str):
         return value
-    text = inert(value)
+    text = redact(inert(value))
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text

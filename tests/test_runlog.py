@@ -1,0 +1,113 @@
+"""The log of runs: a line a step of whatever changes something, without secrets, bounded, never in the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_kit import Box, a_box
+
+from reconciler import runlog
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Box]:
+    with a_box(tmp_path, monkeypatch, capsys) as made:
+        yield made
+
+
+def lines(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (directory / runlog.NAME).read_text().splitlines()]
+
+
+def test_an_apply_is_a_line_a_step_and_one_for_the_whole(box: Box) -> None:
+    box.apply()
+
+    told = lines(box.here / "registry" / "log")
+
+    assert [(line["command"], line["event"]) for line in told] == [("apply", "step")] * 3 + [("apply", "end")]
+    assert len({line["run"] for line in told}) == 1
+    assert {line["result"] for line in told[:3]} == {"done"}
+    assert told[-1]["generation"] == 1
+
+
+def test_every_command_that_writes_is_logged_and_none_that_reads(box: Box) -> None:
+    box.apply()
+    before = len(lines(box.here / "registry" / "log"))
+    for reading in ("plan", "status", "list", "stats", "outdated"):
+        box.run(reading, "box.yaml")
+    assert len(lines(box.here / "registry" / "log")) == before
+
+    assert box.run("mv", "box.yaml", "tiny-chat", "small-chat").code == 0
+    assert box.run("add", "box.yaml", "hf:acme/Tiny-Chat", "--name", "again", "--location", "lmstudio").code == 0
+    assert box.run("forget", "box.yaml", "tiny-gguf-iq4_xs", "--yes").code == 0
+    box.without("tiny-chat")
+    box.apply()
+    assert box.run("gc", "box.yaml", "--older-than", "0s", "--yes").code == 0
+    assert box.run("undo", "box.yaml", "--yes").code == 0
+
+    commands = list(dict.fromkeys(line["command"] for line in lines(box.here / "registry" / "log")))
+    assert commands == ["apply", "mv", "add", "forget", "gc", "undo"]
+
+
+@pytest.mark.parametrize("variable", ["RECONCILER_LOG_DIR", "IMAGEWORKS_LOG_DIR"])
+def test_the_log_goes_where_it_is_told(box: Box, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, str(box.here / "logs"))
+
+    box.run("lock", "box.yaml")
+
+    assert [line["action"] for line in lines(box.here / "logs")] == ["lock"] * 3
+    assert not (box.here / "registry").exists()
+
+
+def test_a_command_that_only_writes_the_lock_makes_no_registry(box: Box) -> None:
+    assert box.run("lock", "box.yaml").code == 0
+
+    assert not (box.here / "registry").exists()
+
+
+def test_secrets_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIVITAI_TOKEN", "0123canary4567")
+    told = {
+        "error": "GET https://x.org/f?X-Amz-Signature=canary1&a=b with hf_canary23456",
+        "nested": [{"why": "0123canary4567 was refused"}],
+    }
+
+    assert runlog.append(tmp_path, [told])
+
+    assert "canary" not in (tmp_path / runlog.NAME).read_text()
+    assert json.dumps(told).count("canary") == 3, "the control: they were there"
+
+
+def test_the_file_is_rotated_and_only_some_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runlog, "LIMIT", 200)
+
+    for number in range(40):
+        assert runlog.append(tmp_path, [{"number": number, "text": "x" * 60}])
+
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [runlog.NAME, *(f"{runlog.NAME}.{number}" for number in range(1, runlog.KEPT + 1))]
+    assert all(path.stat().st_size <= 200 for path in tmp_path.iterdir())
+    assert lines(tmp_path)[-1]["number"] == 39
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    (box.here / "taken").write_text("a file")
+    monkeypatch.setenv("RECONCILER_LOG_DIR", str(box.here / "taken"))
+
+    assert box.run("apply", "box.yaml", "--yes").code == 0
+    assert (box.here / "taken").read_text() == "a file"
+
+
+def test_a_link_in_place_of_the_log_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    directory = tmp_path / "log"
+    directory.mkdir()
+    (directory / runlog.NAME).symlink_to(victim)
+
+    assert not runlog.append(directory, [{"a": 1}])
+    assert victim.read_text() == "mine"
