@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.ollama import names
@@ -56,8 +58,9 @@ def look_at(registry: Registry, world: World, environ: Mapping[str, str] = os.en
     by_hand = {entry["name"] for entry in registry.curated}
     same = _same(foreign, world, by_hand)
     patterns = _patterns(environ)
-    found = [Odd(entry, "discovered", _words(entry, world, same, patterns)) for entry in foreign]
-    found += [Odd(entry, "curated", _words(entry, world, {}, patterns)) for entry in curated]
+    there = _There(world.locations)
+    found = [Odd(entry, "discovered", _words(entry, there, same, patterns)) for entry in foreign]
+    found += [Odd(entry, "curated", _words(entry, there, {}, patterns)) for entry in curated]
     return tuple(found)
 
 
@@ -142,19 +145,19 @@ def _same(foreign: Sequence[Entry], world: World, by_hand: set[str]) -> dict[int
 
 
 def _words(
-    entry: Entry, world: World, same: Mapping[int, tuple[str, str]], patterns: Sequence[re.Pattern[str]]
+    entry: Entry, there: _There, same: Mapping[int, tuple[str, str]], patterns: Sequence[re.Pattern[str]]
 ) -> dict[str, str]:
     words: dict[str, str] = {}
     if id(entry) in same:
         word, detail = same[id(entry)]
         words[word] = detail
     key = key_of_files(entry)
-    where = _where(key, world.locations) if key else ("logical-only", "it names no files and no model of a server")
+    where = _where(key, there) if key else ("logical-only", "it names no files and no model of a server")
     if where[0]:
         words[where[0]] = where[1]
     metadata = entry.get("metadata")
     is_testing = isinstance(metadata, Mapping) and metadata.get("testing") is True
-    is_ours = any(key.startswith(f"{place.root.rstrip('/')}/") for place in world.locations.values())
+    is_ours = there.place_of(key) is not None
     if is_testing or _is_placeholder(entry, patterns) or (not is_ours and _TEST_PATH.search(key)):
         words["placeholder"] = "an entry of tests"
     if entry.get("deprecated") is True:
@@ -168,36 +171,65 @@ def _words(
     return words
 
 
-def _where(key: str, locations: Mapping[str, ObservedLocation]) -> tuple[str, str]:
+def _where(key: str, there: _There) -> tuple[str, str]:
     """Return (word, in words) of what became of an entry's files; ('', '') while they are there."""
     if key.startswith("ollama:"):
-        return _in_ollama(key.removeprefix("ollama:"), locations)
-    for place in locations.values():
-        if not key.startswith(f"{place.root.rstrip('/')}/"):
-            continue
-        path = key[len(place.root.rstrip("/")) + 1 :]
-        # A mount point without its disk is an empty directory: only one that shows something can tell what is gone.
-        if not place.readable or not (place.id or place.files or place.links):
-            return "unreachable", f"{key}: {place.why or f'{place.name} is empty, or not mounted'}"
-        there = any(path == each or each.startswith(f"{path}/") for each in (*place.files, *place.links))
-        return ("", "") if there else ("gone", f"{key} is not there any more")
-    if os.path.lexists(key):
+        return _in_ollama(key.removeprefix("ollama:"), there)
+    place = there.place_of(key)
+    if place is None:
+        return ("", "") if os.path.lexists(key) else ("unreachable", f"{key} is not there, and in no declared location")
+    # A mount point without its disk is an empty directory: only one that shows something can tell what is gone.
+    if not place.readable or not (place.id or place.files or place.links):
+        return "unreachable", f"{key}: {place.why or f'{place.name} is empty, or not mounted'}"
+    return ("", "") if there.holds(place, key) else ("gone", f"{key} is not there any more")
+
+
+def _in_ollama(key: str, there: _There) -> tuple[str, str]:
+    if key in there.models:
         return "", ""
-    return "unreachable", f"{key} is not there, and in no declared location"
+    shown = key.removeprefix(f"{names.HOST}/").removeprefix(f"{names.NAMESPACE}/")
+    places = [place for place in there.locations.values() if place.store == "ollama"]
+    if not places:
+        return "unreachable", f"{shown}: no Ollama location is declared that could tell"
+    if not all(place.readable and place.exists and place.observed for place in places):
+        return "unreachable", f"{shown}: an Ollama cannot be read"
+    return "gone", f"{shown} is in no declared Ollama any more"
 
 
-def _in_ollama(key: str, locations: Mapping[str, ObservedLocation]) -> tuple[str, str]:
-    places = [place for place in locations.values() if place.store == "ollama"]
-    for place in places:
-        if any(
-            (name := names.from_path(path)) is not None and name.key == key for path in (*place.files, *place.links)
-        ):
-            return "", ""
-    seen = [place for place in places if place.readable and place.exists and place.observed]
-    if not seen or len(seen) < len(places):
-        why = "an Ollama cannot be read" if places else "no Ollama location is declared that could tell"
-        return "unreachable", f"{key}: {why}"
-    return "gone", f"{key} is in no declared Ollama any more"
+@dataclass(frozen=True)
+class _There:
+    """What lies in the locations, each path with the directories above it; worked out once it is asked for."""
+
+    locations: Mapping[str, ObservedLocation]
+
+    def place_of(self, path: str) -> ObservedLocation | None:
+        """Return the location below whose root an absolute path lies."""
+        inside = (place for place in self.locations.values() if path.startswith(f"{place.root.rstrip('/')}/"))
+        return next(inside, None)
+
+    def holds(self, place: ObservedLocation, path: str) -> bool:
+        """Whether a file, a link or a directory with something in it has this absolute path."""
+        found = self._paths.get(place.name)
+        if found is None:
+            found = set()
+            for each in (*place.files, *place.links):
+                above = each
+                while above and above not in found:
+                    found.add(above)
+                    above = above.rpartition("/")[0]
+            self._paths[place.name] = found
+        return path[len(place.root.rstrip("/")) + 1 :] in found
+
+    @cached_property
+    def models(self) -> frozenset[str]:
+        """The keys of the models in every Ollama."""
+        places = [place for place in self.locations.values() if place.store == "ollama"]
+        found = (names.from_path(path) for place in places for path in (*place.files, *place.links))
+        return frozenset(name.key for name in found if name is not None)
+
+    @cached_property
+    def _paths(self) -> dict[str, set[str]]:
+        return {}
 
 
 def _is_placeholder(entry: Entry, patterns: Sequence[re.Pattern[str]]) -> bool:
