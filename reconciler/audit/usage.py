@@ -61,14 +61,12 @@ class Usage:
 
 def account(contents: Contents, trash: int) -> Usage:
     """Add everything up. `trash`: the bytes that freeing all trash would give back."""
-    files = {
-        (place.name, file.path): file
-        for place in contents.locations.values()
-        if place.readable and not place.by_api
-        for file in place.files.values()
-    }
+    here = [place for place in contents.locations.values() if place.readable]
+    files = {(place.name, path): file for place in here if not place.by_api for path, file in place.files.items()}
     inodes: dict[_Key, int] = {(file.device, file.inode): file.size for file in files.values()}
-    apparent = sum(file.size for file in files.values())
+    served = {(place.name, path): file for place in here if place.by_api for path, file in place.files.items()}
+    inodes |= {key: file.size for key, file in served.items()}
+    apparent = sum(file.size for file in (*files.values(), *served.values()))
     twice = duplicates.find(contents)
 
     def key(location: str, placed: Placed) -> _Key:
