@@ -1,6 +1,6 @@
 """Run the benchmarks and say of each promise whether it is kept: `make bench`.
 
-    python -m bench [--scale 1.0] [--rounds 3] [--work DIR] [--only plan|download]
+    python -m bench [--scale 1.0] [--rounds 3] [--work DIR] [--only plan|download|ollama]
 
 Seconds depend on the machine; the ratios are of runs that took turns within this one run. Exit code 1 when a promise
 is broken.
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import bench_download, bench_plan
+from bench import bench_download, bench_ollama, bench_plan
 
 
 class Promise(NamedTuple):
@@ -43,13 +43,17 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", type=Path, help="a directory on the disk to be measured")
-    parser.add_argument("--only", choices=["plan", "download"])
+    parser.add_argument("--only", choices=["plan", "download", "ollama"])
     options = parser.parse_args()
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=options.work, prefix="bench-") as directory:
-        if options.only != "download":
+        if options.only in (None, "plan"):
             found |= bench_plan.measure(Path(directory), scale=options.scale, rounds=options.rounds)
-    if options.only != "plan":
+        if options.only in (None, "ollama"):
+            found |= bench_ollama.measure(
+                Path(directory), scale=options.scale, rounds=options.rounds, disk=options.work
+            )
+    if options.only in (None, "download"):
         for bench, figures in bench_download.measure(
             scale=options.scale, rounds=options.rounds, work=options.work
         ).items():
@@ -59,7 +63,7 @@ def main() -> int:
 
 def report(found: dict[str, float]) -> int:
     """Print every figure with its promise; return 1 when one is broken."""
-    promises = {promise.name: promise for promise in (*PROMISES, *bench_download_promises())}
+    promises = {promise.name: promise for promise in (*PROMISES, *further())}
     print(f"\n{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {platform.machine()}, "
           f"{platform.system()} {platform.release()}\n")  # fmt: skip
     print("| figure | measured | promise | |\n|---|---|---|---|")
@@ -76,9 +80,9 @@ def report(found: dict[str, float]) -> int:
     return 1 if broken else 0
 
 
-def bench_download_promises() -> tuple[Promise, ...]:
-    """Return the promises about downloads, under the names that their figures have."""
-    return tuple(Promise(*row) for row in getattr(bench_download, "PROMISES", ()))
+def further() -> tuple[Promise, ...]:
+    """Return the promises of the other modules, under the names that their figures have."""
+    return tuple(Promise(*row) for row in (*bench_download.PROMISES, *bench_ollama.PROMISES))
 
 
 if __name__ == "__main__":
