@@ -38,6 +38,13 @@ class Claims:
                 self._files |= {f"{root}/{path}": name for path, _ in paths_of(said, place, pin)}
         self._builds.setdefault(_key(said, place), []).append((name, request_of(name, said)))
 
+    def copy(self) -> Claims:
+        """Return claims that can grow by themselves."""
+        other = Claims()
+        other._paths, other._files = dict(self._paths), dict(self._files)
+        other._builds = {key: list(held) for key, held in self._builds.items()}
+        return other
+
     def files(self) -> dict[str, str]:
         """Return absolute path, links resolved -> the variant that wants its bytes there."""
         return dict(self._files)
@@ -63,6 +70,16 @@ class Claims:
 
 def of_manifest(loaded: Loaded, pins: Mapping[str, Pin]) -> Claims:
     """Return what a manifest and its lock declare."""
+    if not _LAST or _LAST[0][0] is not loaded or _LAST[0][1] is not pins:
+        _LAST[:] = [(loaded, pins, _of_manifest(loaded, pins))]
+    return _LAST[0][2].copy()
+
+
+_LAST: list[tuple[Loaded, Mapping[str, Pin], Claims]] = []
+"""The last answer: one import asks it several times, of the same values."""
+
+
+def _of_manifest(loaded: Loaded, pins: Mapping[str, Pin]) -> Claims:
     claims = Claims()
     for name, variant in loaded.manifest.variants.items():
         pin = pins.get(name)
@@ -75,10 +92,11 @@ def place_of(loaded: Loaded, variant: Variant, pin: Pin | None) -> Said | None:
     from reconciler.desired import route
     from reconciler.detect import told_by_names
 
-    paths = [file.path for file in pin.files] if pin else variant.files
-    told, quant = told_by_names(variant.source, paths)
-    manifest = loaded.manifest
-    location = variant.location or route(manifest, variant, variant.format or told, variant.quant or quant)
+    manifest, location = loaded.manifest, variant.location
+    if location is None:
+        paths = [file.path for file in pin.files] if pin else variant.files
+        told, quant = told_by_names(variant.source, paths)
+        location = route(manifest, variant, variant.format or told, variant.quant or quant)
     return manifest.locations[location].model_dump(exclude_none=True) if location in manifest.locations else None
 
 
@@ -98,6 +116,22 @@ def paths_of(said: Mapping[str, Any], place: Said, pin: Pin) -> Sequence[tuple[s
 
 
 def _layout(said: Mapping[str, Any], place: Said, pin: Pin) -> Layout | None:
+    """Return how a location would arrange a variant, None where it cannot hold it; remembered for the same pin."""
+    asked = tuple(str(said.get(key)) for key in ("served_as", "license", "kind", "subfolder"))
+    key = (id(pin), str(place), asked)
+    if key not in _LAYOUTS:
+        if len(_LAYOUTS) >= _MOST:
+            _LAYOUTS.clear()
+        _LAYOUTS[key] = (pin, _arranged(said, place, pin))
+    return _LAYOUTS[key][1]
+
+
+_MOST = 50_000
+_LAYOUTS: dict[tuple[int, str, tuple[str, ...]], tuple[Pin, Layout | None]] = {}
+"""With the pin itself, so that its number is nobody else's meanwhile."""
+
+
+def _arranged(said: Mapping[str, Any], place: Said, pin: Pin) -> Layout | None:
     if place["store"] not in STORES:
         return None
     wish = Wish(

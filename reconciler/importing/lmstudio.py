@@ -20,9 +20,10 @@ def gather(request: Request) -> Iterator[Found | Row]:
     root = _root(request)
     seen = look("lmstudio", "lmstudio", root)
     yield from hidden(seen)
-    kept, rows = sort_out(root, (file for path, file in seen.files.items() if not is_book(path)))
+    ours = (file for path, file in seen.files.items() if not is_book(path))
+    unknown, known = shelves.without_declared(root, ours, request)
+    rest, rows = sort_out(root, unknown)
     yield from rows
-    rest, known = shelves.without_declared(root, kept, request)
     yield from known
     shelved, loose = shelves.shelve(rest)
     weights = [file.path for file in loose if is_weight(file.path)]

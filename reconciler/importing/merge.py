@@ -48,7 +48,12 @@ class Merged:
     @property
     def changed(self) -> bool:
         """Whether anything would be written."""
-        return bool(self.texts) or self.lock.pins != self.target.lock.pins
+        return bool(self.texts) or self.is_lock_new
+
+    @property
+    def is_lock_new(self) -> bool:
+        """Whether the lock would be written."""
+        return self.lock is not self.target.lock and self.lock.pins != self.target.lock.pins
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,9 @@ def merge(target: Target, gathered: Iterable[Found | Row], *, roles_of_known: bo
             pins[name] = new.found.pin
     served = [(role, name) for role, name, _ in sorted(roles, key=lambda each: -each[2])]
     texts, loaded = _texts(target, places.added, dict(zip(names, news, strict=True)), served)
-    lock = lockfile.Lock(pins=pins)
-    lockfile.loads(lockfile.dumps(lock), str(target.lock_path))
+    lock = target.lock if pins == target.lock.pins else lockfile.Lock(pins=pins)
+    if lock is not target.lock:
+        lockfile.loads(lockfile.dumps(lock), str(target.lock_path))
     about = {*names, *(row.what for row in rows if row.kind == "known")}
     whole = loaded or target.loaded
     told = findings(declared(whole, pins), about) if whole and about else []
@@ -118,9 +124,11 @@ def write(merged: Merged) -> tuple[Path, ...]:
     one of them since it was read (to hash a disk takes its time), DiskError when it cannot be written.
     """
     target = merged.target
+    if not merged.changed:
+        return ()
     _refuse_changed(merged)
     written: list[Path] = []
-    if merged.lock.pins != target.lock.pins:
+    if merged.is_lock_new:
         lockfile.write(target.lock_path, merged.lock)
         written.append(target.lock_path)
     written += [path for path, text in merged.texts.items() if editing.write_text(path, text)]

@@ -101,8 +101,10 @@ def _asked(model: Listed, request: Request, place: tuple[str, Mapping[str, Any]]
         name = names.parse(model.name)
     except ValueError as error:
         return Row("problem", model.name, str(error), where)
-    if names.is_reserved(name.tag) or model.remote_host:
+    if model.remote_host:
         return Row("left-out", model.name, _ELSEWHERE, where)
+    if names.is_reserved(name.tag):
+        return Row("left-out", model.name, _reserved(name), where)
     if request.world.offline:
         why = "the API shows no manifests, and offline the registry is not asked; run the same without --offline"
         return Row("left-out", model.name, why, where)
@@ -157,11 +159,13 @@ def _said(name: Name) -> dict[str, Any]:
 
 def _unfit(name: Name, manifest: Manifest) -> str:
     """Return why a model cannot be taken over, '' when it can."""
-    if names.is_reserved(name.tag):
-        return f"the tag `{name.tag}` is reserved: the server can neither show nor delete it; copy it to another name"
     if not manifest.layers:
         return _ELSEWHERE
-    return ""
+    return _reserved(name) if names.is_reserved(name.tag) else ""
+
+
+def _reserved(name: Name) -> str:
+    return f"the tag `{name.tag}` is reserved: the server can neither show nor delete it; copy it to another name"
 
 
 def _has(stored: Stored, layer: Layer) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reconciler.detect import detect_directory, told_by_names
+from reconciler.detect import detect_directory, rules, told_by_names
 from reconciler.errors import ReconcilerError
 from reconciler.importing import loose, revisions
 from reconciler.importing.claims import paths_of
@@ -92,7 +92,10 @@ def without_declared(
         else:
             holders.setdefault(holder, str(root / file.path))
             beside.add(file.path.rpartition("/")[0])
-    rest = [file for file in rest if is_weight(file.path) or file.path.rpartition("/")[0] not in beside]
+    rest = [
+        file for file in rest
+        if file.path.rpartition("/")[0] not in beside or is_weight(file.path) or rules.is_unfinished(file.path)
+    ]  # fmt: skip
     return rest, [Row("known", name, "declared already", where) for name, where in sorted(holders.items())]
 
 

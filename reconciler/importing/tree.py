@@ -26,9 +26,10 @@ def gather(request: Request) -> Iterator[Found | Row]:
     seen = look("tree", "huggingface", root)
     _refuse_stores(root)
     yield from hidden(seen)
-    kept, rows = sort_out(root, (file for path, file in seen.files.items() if not is_book(path)))
+    ours = (file for path, file in seen.files.items() if not is_book(path))
+    unknown, known = shelves.without_declared(root, ours, request)
+    rest, rows = sort_out(root, unknown)
     yield from rows
-    rest, known = shelves.without_declared(root, kept, request)
     yield from known
     shelved, others = shelves.shelve(rest)
     name = location_name(root)
