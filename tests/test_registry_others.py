@@ -98,6 +98,14 @@ def test_a_directory_of_safetensors_is_one_model_whatever_anybody_called_its_qua
     assert len(list(Index(entries).of(kin_of(awq)))) == 3
 
 
+def test_the_same_files_served_by_another_backend_are_another_entry() -> None:
+    entries = [{"name": name, "download_path": f"{ROOT}/own/m", "backend": name} for name in ("vllm", "lmdeploy")]
+    entries.append({"name": "unassigned", "download_path": f"{ROOT}/own/m", "backend": "unassigned"})
+    served = {backend: Index(entries).of(kin_of(record(backend=backend))) for backend in ("vllm", None)}
+    assert [entry["name"] for entry in served["vllm"]] == ["vllm", "unassigned"]
+    assert [entry["name"] for entry in served[None]] == ["vllm", "lmdeploy", "unassigned"]
+
+
 def test_the_root_of_a_flat_location_is_no_model() -> None:
     flat = replace(gguf("m", "q8_0", home="m-q8_0.gguf"), files=(replace_path(gguf("m", "q8_0"), "m-q8_0.gguf"),))
     assert list(Index([{"name": "all", "download_path": ROOT}]).of(kin_of(flat))) == []
@@ -317,3 +325,17 @@ def test_rendering_again_changes_nothing() -> None:
     held = replace(record(), told=TOLD)
     entry = render(held, "m", OLD, None)
     assert render(held, "m", entry, None) is entry
+
+
+def test_a_backend_is_for_others_to_say_while_the_manifest_says_none() -> None:
+    taken_over = render(record(), "m", {"name": "m", "backend": "vllm"}, None)
+    assert taken_over["backend"] == "vllm"
+    assert misstated(replace(load(Path("/nowhere")), discovered=(taken_over,)), [record()]) == {}
+    declared = render(record(backend="sglang"), "m", taken_over, None)
+    assert declared["backend"] == "sglang"
+    assert render(record(), "m", declared, None)["backend"] == "unassigned"
+
+
+def test_a_model_of_an_ollama_says_by_which_name_it_is_served() -> None:
+    entry = render(in_ollama("qwen", "qwen3:8b"), "qwen", None, None)
+    assert (entry["backend"], entry["served_model_id"]) == ("ollama", "qwen3:8b")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from reconciler.ollama import names
 from reconciler.registry.block import decode, encode
 from reconciler.registry.facts import metadata_of, with_facts
 from reconciler.registry.jsontext import Entry
@@ -69,7 +70,9 @@ def free_name(record: Record, taken: Mapping[str, object] | set[str]) -> str:
 
 def render(record: Record, name: str, old: Entry | None, downloaded_at: str | None) -> Entry:
     """Return the entry of `record`; fields of `old` that are not ours are kept, in their places."""
+    was = _record_before(old)
     ours = _ours(record, name)
+    ours["backend"] = _backend(record, was, old)
     entry = {key: value for key, value in (old or {}).items() if key not in _FIELDS or key in ours}
     entry.update(ours)
     entry.setdefault("deprecated", False)
@@ -81,22 +84,34 @@ def render(record: Record, name: str, old: Entry | None, downloaded_at: str | No
     entry["backend_config"] = {"model_path": ours["download_path"], **config} if "download_path" in ours else config
     if downloaded_at is not None:
         entry["downloaded_at"] = downloaded_at
-    with_facts(entry, record, _record_before(old), old or {})
-    entry["metadata"] = _metadata(record, old)
+    with_facts(entry, record, was, old or {})
+    entry["metadata"] = _metadata(record, was, old)
     return entry if old is None or entry != old else old
 
 
 def misstatements(record: Record, entry: Entry) -> dict[str, tuple[Any, Any]]:
     """Return the fields of ours in which an entry is not as `render` wrote it: what it says, and what it should.
 
-    Null and absent are the same: other programs write every field that they know.
+    Null and absent are the same: other programs write every field that they know. A backend is theirs to say while the
+    manifest says none.
     """
     right = _ours(record, entry["name"])
+    if not record.attributes.backend and entry.get("backend"):
+        right["backend"] = entry["backend"]
     return {
-        field: (entry.get(field), right.get(field))
-        for field in _FIELDS
-        if entry.get(field) != right.get(field) and field != "name"
+        field: (entry.get(field), right.get(field)) for field in _FIELDS if entry.get(field) != right.get(field)
     }
+
+
+def _backend(record: Record, was: Record | None, old: Entry | None) -> str:
+    """Return what serves it: as declared, else as others say who have not taken it from us."""
+    if record.attributes.backend:
+        return record.attributes.backend
+    there = (old or {}).get("backend")
+    is_theirs = isinstance(there, str) and there not in ("", "None")
+    if is_theirs and not (was is not None and was.attributes.backend == there):
+        return str(there)
+    return "ollama" if names.from_path(record.home) is not None else "unassigned"
 
 
 _FIELDS = frozenset({
@@ -121,7 +136,7 @@ def _ours(record: Record, name: str) -> dict[str, Any]:
         "family": _family(record.pin.source, provider),
         "source": _source(record, provider),
         "source_provider": provider,
-        "served_model_id": said.served_as,
+        "served_model_id": said.served_as or _tag(record),
         "roles": [role for role, _ in roles],
         "role_priority": {role: priority(position) for role, position in roles},
         "license": said.license or record.pin.license or record.told.get("license"),
@@ -135,11 +150,16 @@ def _ours(record: Record, name: str) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _metadata(record: Record, old: Entry | None) -> dict[str, Any]:
+def _tag(record: Record) -> str | None:
+    """Return the name by which an Ollama serves a model of its store; None for other records."""
+    name = names.from_path(record.home)
+    return name.short if name is not None else None
+
+
+def _metadata(record: Record, was: Record | None, old: Entry | None) -> dict[str, Any]:
     before = dict((old or {}).get("metadata") or {})
     block = before.pop(BLOCK, None)
     if isinstance(block, Mapping):
-        was = _record_before(old)
         said = {**block.get("attributes", {}).get("metadata", {}), **(metadata_of(was) if was is not None else {})}
         before = {key: value for key, value in before.items() if key not in said}
     return {**before, **metadata_of(record), **record.attributes.metadata, BLOCK: encode(record)}

@@ -31,19 +31,23 @@ class Kin(NamedTuple):
     quant: str | None = None
     files: frozenset[str] = frozenset()
     """Base names."""
+    backend: str | None = None
+    """What serves it, where that is said: the same files served by another are another entry."""
 
 
 def kin_of(record: Record) -> Kin:
     """Return what a record holds."""
     said = record.attributes
-    return _kin(record.root, record.home, [placed.path for placed in record.files], said.format, said.quant)
+    kin = _kin(record.root, record.home, [placed.path for placed in record.files], said.format, said.quant)
+    return kin._replace(backend=said.backend)
 
 
 def kin_of_wanted(wanted: Desired, root: str) -> Kin:
     """Return what a wanted variant will hold below the root of its location."""
     said, layout = wanted.attributes, wanted.layout
     paths = [placement.path for placement in layout.files]
-    return _kin(root, layout.home, paths, said.format or wanted.format, said.quant or wanted.quant)
+    kin = _kin(root, layout.home, paths, said.format or wanted.format, said.quant or wanted.quant)
+    return kin._replace(backend=said.backend)
 
 
 def _kin(root: str, home: str, paths: Iterable[str], form: str | None, quant: str | None) -> Kin:
@@ -109,10 +113,11 @@ class Index:
         """Yield the entries that speak of the same files."""
         for key in kin.keys:
             for entry in self._by_key.get(key, ()):
-                if key != kin.folder or _fits(entry, kin):
+                if _is_served_alike(entry, kin) and (key != kin.folder or _fits(entry, kin)):
                     yield entry
-        if kin.folder and kin.folder not in kin.keys:
-            yield from (entry for entry in self._by_key.get(kin.folder, ()) if _fits(entry, kin))
+        for entry in self._by_key.get(kin.folder, ()) if kin.folder and kin.folder not in kin.keys else ():
+            if _is_served_alike(entry, kin) and _fits(entry, kin):
+                yield entry
 
 
 def best(entries: Iterable[Entry], name: str) -> Entry | None:
@@ -124,6 +129,11 @@ def preference(entry: Entry) -> tuple[object, ...]:
     """Return by what of several entries of one model the first is told: it has a path, it says much, its name."""
     said = sum(1 for value in entry.values() if value not in (None, "", "None", [], {}))
     return (not entry.get("download_path"), bool(entry.get("deprecated")), -said, entry["name"])
+
+
+def _is_served_alike(entry: Entry, kin: Kin) -> bool:
+    backend = entry.get("backend")
+    return backend in (None, "", "None", "unassigned", kin.backend) or not kin.backend
 
 
 def _fits(entry: Entry, kin: Kin) -> bool:
