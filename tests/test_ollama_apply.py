@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -543,3 +544,22 @@ def test_a_store_that_we_may_not_write_while_the_server_is_down_is_blocked_with_
     assert ran.code == 3, ran.text
     assert "start it" in ran.text
     assert snapshot(down.models) == {}
+
+
+def test_somebody_who_pulls_the_same_at_the_same_time_does_not_disturb_us(tmp_path: Path, registry: Registry) -> None:
+    with OllamaServer.start(tmp_path / "models") as server:
+        box = Box(tmp_path, registry, server)
+        box.declare(OWNED)
+        assert box.run("lock").code == 0
+        registry.fault("stall", origin="cdn", method="GET", after=1000)
+        theirs = threading.Thread(target=lambda: pull(server.url, f"{registry.host}/acme/tiny:v1"))
+        theirs.start()
+        while not registry.faults_served:
+            pass
+        ran = box.apply()
+        registry.release()
+        theirs.join(30)
+        assert ran.code == 0, ran.text
+        assert box.run("plan", "--detailed-exitcode").code == 0
+        assert box.run("verify", "--full").code == 0
+        assert (box.broken_blobs(), set(box.listed())) == ([], {f"{registry.host}/acme/tiny:v1", "mine:b"})
