@@ -26,14 +26,14 @@ class Claims:
 
     def __init__(self) -> None:
         self._paths: dict[Claim, str] = {}
+        self._waiting: list[tuple[str, Mapping[str, Any], Said, Pin]] = []
         self._files: dict[str, str] = {}
         self._builds: dict[tuple[object, str], list[tuple[str, Request]]] = {}
 
     def add(self, name: str, said: Mapping[str, Any], place: Said | None, pin: Pin | None) -> None:
         """Note a variant: `said` is what the manifest says, `place` its location, `pin` what the lock holds."""
         if place is not None and pin is not None:
-            for claim in _claims(name, said, place, pin):
-                self._paths.setdefault(claim, name)
+            self._waiting.append((name, said, place, pin))
             if (root := root_of(place)) and place["store"] != "ollama":
                 self._files |= {f"{root}/{path}": name for path, _ in paths_of(said, place, pin)}
         self._builds.setdefault(_key(said, place), []).append((name, request_of(name, said)))
@@ -42,6 +42,7 @@ class Claims:
         """Return claims that can grow by themselves."""
         other = Claims()
         other._paths, other._files = dict(self._paths), dict(self._files)
+        other._waiting = list(self._waiting)
         other._builds = {key: list(held) for key, held in self._builds.items()}
         return other
 
@@ -56,6 +57,7 @@ class Claims:
         that means the same files.
         """
         if place is not None and pin is not None:
+            self._settle()
             wanted = [self._paths.get(claim) for claim in _claims("", said, place, pin)]
             if wanted and all(wanted):
                 return wanted[0]
@@ -66,6 +68,13 @@ class Claims:
             if pin is not None and all(selection.is_selected(f.path, theirs) for f in pin.files if not f.support):
                 return name
         return None
+
+    def _settle(self) -> None:
+        """Note the paths of what was added, which takes its time and is not always asked for."""
+        for name, said, place, pin in self._waiting:
+            for claim in _claims(name, said, place, pin):
+                self._paths.setdefault(claim, name)
+        self._waiting.clear()
 
 
 def of_manifest(loaded: Loaded, pins: Mapping[str, Pin]) -> Claims:

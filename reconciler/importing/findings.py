@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.importing.claims import paths_of, place_of
@@ -70,6 +70,8 @@ def _twice(files: Iterable[Held], about: Collection[str]) -> Iterator[Row]:
         by_digest[file.digest].append(file)
     together: dict[tuple[str, ...], list[list[Held]]] = defaultdict(list)
     for same in by_digest.values():
+        if len(same) < 2:
+            continue
         first = {file.path: file for file in reversed(same)}
         if len(first) < 2 or len({_inode(path) for path in first}) < 2:
             continue
@@ -85,21 +87,27 @@ def _twice(files: Iterable[Held], about: Collection[str]) -> Iterator[Row]:
 
 def _ambiguous(files: Iterable[Held], about: Collection[str]) -> Iterator[Row]:
     """Yield one row for each name that stands for two contents."""
-    by_name: dict[tuple[str, str], list[Held]] = defaultdict(list)
+    by_base: dict[str, list[Held]] = defaultdict(list)
     for file in files:
-        base = file.name.rpartition("/")[2]
-        if _LAYER.fullmatch(file.name):
+        by_base[file.name.rpartition("/")[2].casefold()].append(file)
+    for base, same in by_base.items():
+        if len({file.digest for file in same}) < 2 or _LAYER.fullmatch(base):
             continue
-        key = (file.source, file.name) if _COMMON.fullmatch(base) else ("", base.casefold())
-        by_name[key].append(file)
-    for same in by_name.values():
-        contents: dict[Digest, Held] = {}
+        groups: dict[tuple[str, str], list[Held]] = defaultdict(list)
         for file in same:
-            contents.setdefault(file.digest, file)
-        if len(contents) > 1 and any(file.variant in about for file in same):
-            told = "; ".join(f"{file.variant} has {digest[:19]}" for digest, file in sorted(contents.items()))
-            where = few(sorted(file.path for file in contents.values()))
-            yield Row("finding", same[0].name, f"one name with {len(contents)} contents: {told}", where)
+            groups[(file.source, file.name) if _COMMON.fullmatch(base) else ("", base)].append(file)
+        for group in groups.values():
+            yield from _told(group, about)
+
+
+def _told(same: Sequence[Held], about: Collection[str]) -> Iterator[Row]:
+    contents: dict[Digest, Held] = {}
+    for file in same:
+        contents.setdefault(file.digest, file)
+    if len(contents) > 1 and any(file.variant in about for file in same):
+        told = "; ".join(f"{file.variant} has {digest[:19]}" for digest, file in sorted(contents.items()))
+        where = few(sorted(file.path for file in contents.values()))
+        yield Row("finding", same[0].name, f"one name with {len(contents)} contents: {told}", where)
 
 
 def _inode(path: str) -> object:

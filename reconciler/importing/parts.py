@@ -37,7 +37,7 @@ def is_gits(path: str) -> bool:
 
 def is_book(path: str) -> bool:
     """Whether a file belongs to the books of a program: it, or a directory above it, begins with a dot."""
-    return any(part.startswith(".") for part in path.split("/")) and not is_gits(path)
+    return (path.startswith(".") or "/." in path) and not is_gits(path)
 
 
 def parts(paths: Iterable[str]) -> tuple[Part, ...]:

@@ -90,7 +90,8 @@ def without_declared(
         if holder is None:
             rest.append(file)
         else:
-            holders.setdefault(holder, str(root / file.path))
+            if holder not in holders:
+                holders[holder] = str(root / file.path)
             beside.add(file.path.rpartition("/")[0])
     rest = [
         file for file in rest
