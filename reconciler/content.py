@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from reconciler.state import (
@@ -201,7 +201,12 @@ class Contents:
 
 def note_digest(note: Note) -> Digest:
     """Return the digest of the file that a note is."""
-    return Digest(f"sha256:{hashlib.sha256(note.text.encode()).hexdigest()}")
+    return _text_digest(note.text)
+
+
+@lru_cache(maxsize=1 << 16)  # a plan asks for each note many times
+def _text_digest(text: str) -> Digest:
+    return Digest(f"sha256:{hashlib.sha256(text.encode()).hexdigest()}")
 
 
 def _as_recorded(placed: Placed, file: ObservedFile) -> bool:

@@ -106,7 +106,7 @@ def verify(
                 else _by_reading(look, answers[look.absolute])
                 if id(look) in read
                 else _by_memory(look, known),
-                look.root,
+                look.root if look.may_change else "",
             ),
             look.users - ours,
         )
@@ -120,14 +120,20 @@ class _Look(NamedTuple):
 
     finding: Finding
     file: ObservedFile | None = None
-    absolute: Path = Path()
+    root: str = ""
     unchanged: bool = False
     is_readable: bool = True
     """False where only a server can say what it holds."""
-    root: str = ""
-    """Of a companion of an image model, which people may change, the root that it lies below."""
+    may_change: bool = False
+    """Of an image model: people may change it."""
+
     users: frozenset[str] = frozenset()
     """In a store with an index, what there names the file: manifests of Ollama."""
+
+    @property
+    def absolute(self) -> Path:
+        """Where the file lies."""
+        return Path(self.root, self.file.path if self.file else "")
 
 
 def _told(locations: Iterable[ObservedLocation]) -> Iterator[tuple[Key, dict[Algorithm, Digest]]]:
@@ -182,12 +188,14 @@ def _look_at(address: Address, placed: Placed, location: ObservedLocation) -> _L
     file = location.files.get(placed.path)
     if file is None:
         return _Look(_absent(finding, location), users=users)
-    root = location.root if _is_companion(placed.path, location) else ""
+    may_change = _is_companion(placed.path, location)
     if file.size != placed.size:
         why = f"{file.size} bytes, expected {placed.size}"
-        return _Look(finding._replace(verdict="corrupt", why=why), root=root, users=users)
+        return _Look(
+            finding._replace(verdict="corrupt", why=why), root=location.root, may_change=may_change, users=users
+        )
     unchanged = (file.mtime_ns, file.inode) == (placed.mtime_ns, placed.inode)
-    return _Look(finding, file, Path(location.root, file.path), unchanged, not location.by_api, root, users)
+    return _Look(finding, file, location.root, unchanged, not location.by_api, may_change, users)
 
 
 def _is_companion(path: str, location: ObservedLocation) -> bool:

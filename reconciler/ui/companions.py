@@ -27,6 +27,9 @@ ENDINGS: Mapping[Companion, str] = MappingProxyType(
 )
 """Companion -> what follows the stem of the model's file."""
 
+_PLAIN = json.JSONEncoder(ensure_ascii=False)
+_INDENTED = json.JSONEncoder(ensure_ascii=False, indent=2)
+
 LONGEST = 20_000
 """Characters of a description."""
 _PAGES = "https://civitai.com/models"
@@ -255,8 +258,8 @@ def _quoted(line: str) -> str:
 
 
 def _scalar(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)  # every JSON scalar is a YAML one
+    return _PLAIN.encode(value)  # every JSON scalar is a YAML one
 
 
 def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return _INDENTED.encode(value) + "\n"

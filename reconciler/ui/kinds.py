@@ -18,6 +18,7 @@ from reconciler.detect.kinds import kind_from_names, kind_of
 
 Ui = Literal["comfyui", "a1111", "forge", "sdnext"]
 UIS: tuple[Ui, ...] = get_args(Ui)
+_BY_STORE: dict[str, Ui] = {ui: ui for ui in UIS}
 
 Kind = Literal[
     "checkpoint", "diffusion-model", "lora", "vae", "text-encoder", "clip-vision", "controlnet", "embedding",
@@ -254,4 +255,4 @@ def drawer_of(ui: Ui, kind: Kind) -> Drawer | None:
 
 def ui_of(store: str) -> Ui | None:
     """Return the web interface that a store is of, None for the other stores."""
-    return next((ui for ui in UIS if ui == store), None)
+    return _BY_STORE.get(store)
