@@ -61,7 +61,7 @@ def test_each_variant_has_the_state_of_its_worst_file(box: Box) -> None:
     box.weight("Q4_K_M.gguf").unlink()
     weights = box.weight("model.safetensors")
     weights.write_bytes(b"x" * weights.stat().st_size)
-    (box.here / "more.txt").write_text("")
+    os.utime(weights, ns=(1, 1))  # as a later write would; a clock may not tick between two writes of a test
     box.manifest.write_text(
         box.manifest.read_text().replace(
             "variants:", "variants:\n  new:\n    source: hf:acme/Other\n    location: weights"
@@ -339,6 +339,52 @@ def test_what_is_no_source_is_one_clear_error(box: Box) -> None:
         told = box.run("analyze", wrong)
         assert told.code == 1
         assert told.err.startswith("error: ")
+
+
+def test_a_gated_repository_is_told_as_such(box: Box) -> None:
+    box.hub.add("acme/Gated", {"model.safetensors": b"x" * 100}, gated="manual")
+
+    told = box.run("analyze", "hf:acme/Gated", "--json").json
+
+    assert told["gated"] == "manual"
+    assert "the repository is gated, and no token is set" in told["refused"]
+
+
+def test_a_model_of_an_ollama_registry_is_taken_whole(box: Box) -> None:
+    from reconciler.hub.ollama_registry import Registry
+
+    with Registry.start() as registry:
+        registry.add("acme", "tiny", "v1", [("model", box_gguf()), ("template", b"{{ .Prompt }}")])
+        told = box.run("analyze", f"ollama:{registry.host}/acme/tiny:v1", "--insecure", "--json")
+
+    [build] = told.json["builds"]
+    assert told.err == ""
+    assert build["format"] == "gguf"
+    assert build["snippet"].splitlines()[1:] == [
+        f"    source: ollama:{registry.host}/acme/tiny:v1",
+        "    insecure: true",
+    ]
+
+
+def test_an_address_of_civitai_is_its_version_and_its_secret_stays(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    from civitai_kit import populate
+
+    from reconciler.hub.civitai import Civitai
+
+    with Civitai() as civitai:
+        populate(civitai)
+        monkeypatch.setenv("CIVITAI_ENDPOINT", civitai.url)
+        told = box.run("analyze", "https://civitai.com/models/7?modelVersionId=71&token=canary")
+
+    assert told.code == 0, told.err
+    assert "civitai:7@71" in told.out
+    assert "canary" not in told.out + told.err
+
+
+def box_gguf() -> bytes:
+    from reconciler.hub.ggufs import gguf_files
+
+    return next(iter(content for name, content in gguf_files("T", ["Q4_K_M"], seed=1).items() if "gguf" in name))
 
 
 @pytest.mark.parametrize(

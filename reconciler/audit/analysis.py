@@ -57,8 +57,8 @@ class Analysis:
         return sum(file.size for file in self.files)
 
 
-def analyze(pin: Pin, refused: str = "") -> Analysis:
-    """Take apart what a source answered."""
+def analyze(pin: Pin, refused: str = "", *, insecure: bool = False) -> Analysis:
+    """Take apart what a source answered; `insecure` is what a manifest must say to ask it."""
     paths = [file.path for file in pin.files]
     projectors = tuple(sorted(path for path in paths if rules.is_mmproj(path)))
     return Analysis(
@@ -68,7 +68,7 @@ def analyze(pin: Pin, refused: str = "") -> Analysis:
         str(pin.about.get(GATED, "")),
         rules.kind_of(paths, source=pin.source.partition(":")[2].partition("@")[0]),
         pin.files,
-        tuple(_builds(pin, projectors)),
+        tuple(_allowed(build, insecure) for build in _builds(pin, projectors)),
         tuple(sorted(path for path in paths if is_pickle_name(path))),
         tuple(sorted(path for path in paths if rules.is_program(path))),
         projectors,
@@ -94,6 +94,10 @@ def as_value(found: Analysis, *, files: bool) -> dict[str, Any]:
     if files:
         value["listing"] = [{"path": file.path, "size": file.size, "digest": file.digest} for file in found.files]
     return value
+
+
+def _allowed(build: Build, insecure: bool) -> Build:
+    return build._replace(snippet=f"{build.snippet}\n    insecure: true") if insecure else build
 
 
 def _builds(pin: Pin, projectors: Sequence[str]) -> Iterable[Build]:

@@ -55,7 +55,7 @@ def command(
         refused = sources.access(pin, world.trusting({host} - {""})) or ""
     except ValueError as error:
         raise InputError(str(error), where=source) from None
-    found = analyze(pin, refused)
+    found = analyze(pin, refused, insecure=insecure)
     if json:
         session.say_json(as_value(found, files=files))
         return 0
@@ -76,9 +76,12 @@ def _meant(source: str) -> tuple[dict[str, Any], Sequence[str]]:
 
 
 def _host(source: str) -> str:
-    from urllib.parse import urlsplit
+    """Return the host that a source names, '' where it names none."""
+    from reconciler.sources import scheme_of
+    from reconciler.sources.ollama import host_of
+    from reconciler.sources.urls import origin
 
-    return urlsplit(source).hostname or ""
+    return host_of(source) if scheme_of(source) == "ollama" else origin(source)[1] if "://" in source else ""
 
 
 def _text(found: Analysis, *, files: bool) -> Iterator[str]:
