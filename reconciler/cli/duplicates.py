@@ -28,7 +28,7 @@ def command(
     ] = "1MiB",
     json: session.Json = False,
 ) -> int:
-    """List what is kept more than once, and what linking it would free.
+    """List what is kept twice, and what linking it would free.
 
     Over all locations, by content, whoever manages it. Names of one file are one copy. Nothing is changed: apply links
     by itself what several variants of a manifest want. Asks nobody on the network.

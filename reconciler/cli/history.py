@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def command(manifest: session.Manifest = None, json: session.Json = False) -> int:
-    """Show what each apply did: its generation, when, how much, how it ended.
+    """Show what each apply did, when, and how it ended.
 
     `undo --to GENERATION` undoes one and all later ones. Reads the registry alone.
 

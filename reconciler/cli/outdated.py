@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def command(manifest: session.Manifest = None, json: session.Json = False) -> int:
-    """Show the variants for which upstream has moved away from the lock.
+    """Show what upstream has where it left the lock behind.
 
     Asks the sources, and writes nothing. What the lock lacks counts as moved. `lock --upgrade NAME` moves to what is
     shown.
