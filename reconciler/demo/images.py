@@ -243,9 +243,9 @@ def serve(hub: Hub, props: Props) -> str:
     """Return the options that bring hub and Civitai back, as they were at the end."""
     civitai = cast("Civitai", props.servers["civitai"])
     ports = [urlsplit(url).port for url in (hub.url, hub.cdn_url, civitai.url, civitai.cdn_url)]
-    names = ("--port", "--cdn-port", "--civitai-port", "--civitai-cdn-port")
-    return f"--demo-images --token {pictures.TOKEN} " + " ".join(
-        f"{name} {port}" for name, port in zip(names, ports, strict=True)
+    return (
+        f"--demo-images --token {pictures.TOKEN} --port {ports[0]} \\\n"
+        f"    --cdn-port {ports[1]} --civitai-port {ports[2]} --civitai-cdn-port {ports[3]}"
     )
 
 
