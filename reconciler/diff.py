@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from reconciler.content import Contents, Held, Question, Situation, note_digest
 from reconciler.facts import facts_recorded, facts_wanted, with_told
+from reconciler.inert import human_bytes
 from reconciler.leaving import (
     debris,
+    last_named,
     leaving_links,
     leaving_notes,
     leaving_rows,
@@ -380,7 +382,23 @@ def _extra_in_the_way(world: World, wanted: Desired) -> str | None:
         situation = contents.note_situation(location, note)
         if situation in (Situation.FOREIGN, None):
             return _foreign(world, location, note.path, read=situation is not None)
+        if situation is Situation.OLD and (taken := _taken_over(world, wanted, note)):
+            return taken
     return None
+
+
+def _taken_over(world: World, wanted: Desired, note: Note) -> str | None:
+    """Say what would be lost of a model that somebody put under a name of ours in a store with an index."""
+    held, place = world.record_of(wanted), world.locations[wanted.address.location]
+    lost = last_named(world, held, note) if held is not None and place.users else ()
+    if not lost:
+        return None
+    size = human_bytes(sum(place.files[path].size for path in lost))
+    return (
+        f"{note.path} holds another model by now, and nothing else names {len(lost)} of its blobs, {size} (copy it to "
+        "another name with `ollama cp`, or remove it with `ollama rm`; `reconciler lock --upgrade "
+        f"{wanted.address.variant}` takes it if it is the newer one of the tag)"
+    )
 
 
 def _contradicted(wanted: Desired, step: Step, now: Seen | None) -> str | None:

@@ -86,6 +86,26 @@ def leaving_notes(world: World, held: Held) -> tuple[Note, ...]:
     return tuple(note for note in held.record.notes if note.path in there and not world.keeps(held, note.path))
 
 
+def last_named(world: World, held: Held, note: Note) -> tuple[str, ...]:
+    """Return the files that nothing but the note at this path names, and that no record speaks of.
+
+    In a store with an index a note is a model. Where somebody put another under its name, writing ours would leave its
+    blobs to the server, which deletes what nothing names.
+    """
+    place = world.locations[held.location]
+    ours = {
+        path
+        for one in (*world.contents.ours, *world.contents.theirs)
+        if one.location == held.location
+        for path in paths_of(one.record)
+    }
+    return tuple(
+        path
+        for path, users in place.users.items()
+        if note.path in users and path in place.files and path not in ours and not world.keeps(held, path)
+    )
+
+
 def debris(world: World) -> Iterator[Step]:
     """Yield steps for what lies in a stage, or what a store has forgotten, and what no declared variant can use."""
     if world.undecided or not world.whole:
