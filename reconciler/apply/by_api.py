@@ -99,22 +99,28 @@ def _bring(work: Work, step: Step, api: Api, listed: Mapping[str, Listed]) -> No
     target = _name(row)
     trashed = _trash(work, target) if row.method != "none" and target.key in listed else ""
     guards = [(trashed, target.short)] if trashed else []
+    leaving = [(_trash(work, name), name.short) for name in map(_name, step.trash) if name.key in listed]
     # What is made anew has a digest that no plan knows: left behind, the next one would take it for somebody else's.
     anew = row.method == "fetch" and step.after is not None and step.after.modelfile and target.key not in listed
     made = [(_trash(work, target), target.short)] if anew else []
-    number = _intend(work, step, api, guards, made) if row.method != "none" else None
+    number = _intend(work, step, api, [*guards, *leaving], made) if row.method != "none" or leaving else None
     try:
         if trashed:
             api.copy(target.short, trashed)
         digest = _place(work, step, row, api, listed)
+        for trash, name in leaving:  # the names that the variant had before; what replaces them stands by now
+            api.copy(name, trash)
+            api.delete(name)
     except BaseException:
-        _put_back(work, number, api, guards, () if target.key in listed else (target,))
+        _put_back(work, number, api, [*guards, *leaving], () if target.key in listed else (target,))
         raise
     record = _record(work, step, row, digest, _listed(api).get(target.key))
     if number is not None:
-        work.journal.write("done", **done(number, record, None))
+        work.journal.write("done", **done(number, record, step.renamed_from))
         work.unfinished.discard(-number)
     work.record(record)
+    if step.renamed_from is not None:
+        work.drop.append(step.renamed_from)
     work.finish(step, "done")
 
 

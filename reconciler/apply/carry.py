@@ -16,6 +16,7 @@ from reconciler.apply.work import Work
 from reconciler.disk import Root
 from reconciler.errors import DigestError, DiskError, ReconcilerError, StaleError
 from reconciler.examine import examined
+from reconciler.hashing import hash_bytes
 from reconciler.plan import FileRow, Step
 from reconciler.state import Digest, ObservedFile, Placed, Record, algorithm, identity_key
 
@@ -216,7 +217,11 @@ def _notes(work: Work, step: Step, root: Root) -> Iterator[Extra]:
         there = None if root.stat(path) is None else root.read(path, LARGEST_NOTE).decode("utf-8", "surrogateescape")
         if there == text:
             continue
-        if there is None or not work.holds(str(root.path), path):
+        if there is not None and work.served(str(root.path), path) == hash_bytes(
+            there.encode(errors="surrogateescape")
+        ):
+            yield Extra(path, text, (there,), work.sites.trash_name())
+        elif there is None or not work.holds(str(root.path), path):
             yield Extra(path, text)
         else:
             drifted = work.said(str(root.path), path) != there

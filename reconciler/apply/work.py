@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from reconciler.apply.sites import Sites
 from reconciler.plan import Plan, Step
 from reconciler.receipt import Outcome, Result
-from reconciler.state import Address, Digest, Placed, Record
+from reconciler.state import Address, Digest, Placed, Record, is_address
 
 if TYPE_CHECKING:
     from reconciler.digests import Digests
@@ -87,6 +87,21 @@ class Work:
     def said(self, root: str, path: str) -> str | None:
         """Return the target of a recorded link, or the text of a recorded note; None where no record has one."""
         return self._extras.get((root, path))
+
+    def served(self, root: str, path: str) -> Digest | None:
+        """Return the digest of a model of ours that lies there now, recorded while only its server was in reach."""
+        return self._served.get((root, path))
+
+    @cached_property
+    def _served(self) -> Mapping[tuple[str, str], Digest]:
+        """By the roots of now: such a record knows the address of the server, and not its directory."""
+        roots = {name: root for root, name in self.names.items() if not is_address(root)}
+        return {
+            (roots[record.address.location], placed.path): placed.digest
+            for record in self.mine.values()
+            if is_address(record.root) and record.address.location in roots
+            for placed in record.files
+        }
 
     @cached_property
     def _extras(self) -> Mapping[tuple[str, str], str]:
