@@ -15,7 +15,9 @@ from reconciler.ollama.api import Api, Listed, blob_directory
 from reconciler.ollama.storage import Stored, StoredModel, environment_directory, read_store, usual_directories
 
 _TRIES = 3
-"""Models that the server is asked about until one gives the directory away."""
+"""Answers of the server in which its directory is looked for."""
+_REFUSALS = 12
+"""Models that it may refuse to speak of besides, since their blobs are gone or spoilt."""
 
 _STAT = re.compile(r"\bstat (.+)/manifests/")
 """What the server says of a dangling manifest: the path of it, and by that the directory."""
@@ -141,11 +143,16 @@ def _told(spoken: Spoken, timeout: float) -> Iterator[tuple[str, Listed | None]]
     # Weights in one file give the place away; those of small models are quickly read by the server.
     local.sort(key=lambda model: (model.details.get("format") != "gguf", model.size))
     seen: set[str] = set()
-    for model in local[:_TRIES]:
+    answers = refusals = 0
+    for model in local:
+        if answers == _TRIES or refusals > _REFUSALS:
+            return
         try:
             directory = blob_directory(api.show(model.name))
-        except OllamaError:
+        except OllamaError as error:
+            refusals += 1 if error.status else _REFUSALS // 2  # one that is silent is waited for each time
             continue
+        answers += 1
         if directory and here(directory) not in seen:
             seen.add(here(directory))
             yield here(directory), model
