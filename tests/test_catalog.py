@@ -164,6 +164,17 @@ def test_a_high_and_low_pair_is_two_assets(name: str) -> None:
     assert [asset.pair for asset in page(name).assets] == ["high", "low"]
 
 
+def test_the_comment_behind_a_command_tells_the_halves_apart_as_well() -> None:
+    address = "https://civitai.com/models/1003?modelVersionId="
+    lines = [
+        f'civitdl "{address}2003" "$UI_HOME"/models/loras  # high noise',
+        f'civitdl "{address}2004#x" "$UI_HOME"/models/loras  # low noise',
+    ]
+    text = "---\ntitle: Pair\n---\n```bash\n" + "\n".join(lines) + "\n```\n"
+    assert [asset.pair for asset in judge(text.encode(), "p.md").assets] == ["high", "low"]
+    assert [asset.pair for asset in judge(text.replace("# low noise", "").encode(), "p.md").assets] == [None, None]
+
+
 def test_half_a_pair_is_no_pair() -> None:
     text = (PAGES / "pair-civitdl.md").read_text().partition("# Low noise")[0] + "```\n"
 

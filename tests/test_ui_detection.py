@@ -98,6 +98,12 @@ def test_nothing_is_read_once_the_digest_is_found() -> None:
     assert unread([LOCKED], [place(("a", 10), ("b", 10))], lambda _, file: known.get(file.path, {})) == ()
 
 
+def test_many_models_of_one_size_ask_for_each_file_once() -> None:
+    there = place(*((f"{number}.safetensors", 10) for number in range(3)))
+    wanted = [LOCKED._replace(name=str(number), names=(("sha256", f"{number:064x}"),)) for number in range(5)]
+    assert [file.path for _, file in unread(wanted, [there], lambda *_: {})] == [f"{n}.safetensors" for n in range(3)]
+
+
 def test_a_wanted_thing_without_any_identity_stays_unknown() -> None:
     assert sighted(Wanted("slug"), place()).verdict == "unknown"
 

@@ -90,7 +90,8 @@ _SHORT_PAIRS = ("-nc", "-nv", "-nd", "-nH", "-np", "-nC")
 class Download:
     """One file or model that a command asks for. `folder` is below `$UI_HOME`, None where nobody can tell.
 
-    `name` is the file name that the command gives, '' where it comes from upstream; `label` the comment above.
+    `name` is the file name that the command gives, '' where it comes from upstream; `label` the comment behind it, or
+    the one above.
     `why` says what cannot be believed, '' when all is well.
     """
 
@@ -196,11 +197,16 @@ def _logical(block: Block) -> Iterator[_Line]:
             pending += body[:-1] + " "
             continue
         text, pending = pending + body, ""
-        yield _Line(_uncommented(text), start, label if label_line == start - 1 else "")
+        yield _Line(_uncommented(text), start, _comment(text) or (label if label_line == start - 1 else ""))
         if label_line == start - 1:
             label_line = number  # one comment may stand above several commands
     if pending.strip():
-        yield _Line(_uncommented(pending), start, label if label_line == start - 1 else "")
+        yield _Line(_uncommented(pending), start, _comment(pending) or (label if label_line == start - 1 else ""))
+
+
+def _comment(text: str) -> str:
+    """Return the comment at the end of a line, '' when there is none."""
+    return next((part.lstrip("# \t") for part in _PART.findall(text) if part[0] == "#"), "")
 
 
 def _uncommented(text: str) -> str:

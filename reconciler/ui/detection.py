@@ -77,9 +77,11 @@ def unread(
     wanted = tuple(wanted)
     index = _indexed(places, wanted, known)
     found: dict[_Candidate, None] = {}
+    sizes: set[int] = set()
     for each in wanted:
-        if each.names and _same(each, index, known) is None:
+        if each.names and each.size not in sizes and _same(each, index, known) is None:
             found.update(dict.fromkeys(index.unread_of(each)))
+            sizes.update(() if each.size is None else (each.size,))
     return tuple((one.location, one.file) for one in found)
 
 
