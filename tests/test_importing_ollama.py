@@ -110,6 +110,36 @@ def test_stubs_reserved_tags_and_broken_manifests_are_left_out_with_the_reason(m
     assert any("blobs are missing" in reason for reason in why.values())
 
 
+def test_links_and_later_layouts_are_left_out_since_no_plan_could_keep_them_as_they_are(machine: Machine) -> None:
+    put(machine, f"{HOME}/linked/latest")
+    models = machine.here / "models"
+    blob = max((models / "blobs").iterdir(), key=lambda path: path.stat().st_size)
+    blob.rename(machine.here / "elsewhere.gguf")
+    blob.symlink_to(machine.here / "elsewhere.gguf")
+    put(machine, f"{HOME}/tiny/latest", quant="Q8_0")
+    (models / "manifests" / HOME / "tiny/alias").symlink_to("latest")
+    later = models / "manifests-v2/ollama.com/library/later/latest"
+    later.parent.mkdir(parents=True)
+    later.write_bytes((models / "manifests" / HOME / "tiny/latest").read_bytes())
+
+    why = whys(machine.take("ollama", "models", "--offline"), "left-out")
+
+    assert "1 of its 3 blobs are symbolic links" in why["linked:latest"]
+    assert "a symbolic link to latest" in why["tiny:alias"]
+    assert "never written" in why["later:latest"]
+    assert set(machine.steps().values()) == {("normalize", "adopt", None)}
+
+
+def test_where_weights_and_config_differ_the_weights_are_right_before_and_after_apply(machine: Machine) -> None:
+    put(machine, f"{HOME}/tiny/latest", quant="Q8_0")
+
+    [why] = whys(machine.take("ollama", "models", "--offline"), "imported").values()
+
+    assert "taken for q8_0, though its config says q4_k_m" in why
+    machine.run("apply", str(machine.manifest), "--yes")
+    assert list(machine.steps().values()) == [("keep", "as declared", None)]
+
+
 def test_a_second_import_changes_nothing(machine: Machine) -> None:
     put(machine, f"{HOME}/tiny/latest")
     machine.take("ollama", "models", "--offline")

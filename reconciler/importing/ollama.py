@@ -79,7 +79,7 @@ def _location(seen: Seen, request: Request) -> dict[str, Any]:
 def _stored(model: StoredModel, stored: Stored, place: tuple[str, Mapping[str, Any]]) -> Found | Row:
     """Return the variant of a model whose manifest can be read."""
     where = f"{stored.directory}/{model.path}"
-    if why := _unfit(model.name, model.manifest):
+    if why := _unfit(model.name, model.manifest) or _out_of_reach(model, stored):
         return Row("left-out", model.name.short, why, where)
     missing = [layer for layer in model.manifest.blobs if not _has(stored, layer)]
     if missing:
@@ -164,6 +164,21 @@ def _unfit(name: Name, manifest: Manifest) -> str:
     return _reserved(name) if names.is_reserved(name.tag) else ""
 
 
+def _out_of_reach(model: StoredModel, stored: Stored) -> str:
+    """Return why the files of a model could not be managed as they lie, '' when they could."""
+    if not model.path.startswith("manifests/"):
+        return f"{model.path} is of a layout that is read and never written"
+    if model.link is not None:
+        return f"its manifest is a symbolic link to {model.link}; put the file itself there"
+    links = [
+        blob for blob in model.manifest.blobs if Path(stored.directory, manifests.blob_path(blob.digest)).is_symlink()
+    ]
+    if links:
+        count = f"{len(links)} of its {len(model.manifest.blobs)} blobs"
+        return f"{count} are symbolic links to files elsewhere, which are not managed; hard links or the files would be"
+    return ""
+
+
 def _reserved(name: Name) -> str:
     return f"the tag `{name.tag}` is reserved: the server can neither show nor delete it; copy it to another name"
 
@@ -219,7 +234,7 @@ def _quant(stored: Stored, model: StoredModel, config: configs.Config) -> tuple[
             held = gguf.read_header(Path(stored.directory) / manifests.blob_path(weights.digest)).quant
         except (OSError, MalformedHeader):
             held = None
-    decided = rules.refine_quant(held or claimed, told)
+    decided = rules.refine_quant(configs.quant_of(config, held), told)
     words = {"the file": held, "its config": claimed, "its name": told}
     said = {word: quant for word, quant in words.items() if quant and quant != decided}
     if not said:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from reconciler.detect.ggml import FILE_TYPES
-from reconciler.detect.rules import parameters_from_name, quant_of_path, refine_quant
+from reconciler.detect.rules import parameters_from_name, quant_from_name, quant_of_path, refine_quant
 from reconciler.ollama import gojson
 
 LARGEST = 1 << 20
@@ -100,6 +100,15 @@ def disagreement(path: str, header: Mapping[str, Any]) -> str | None:
     if told is None or seen is None or refine_quant(seen, told) == told:
         return None
     return f"the name says {shown(told)}, the header {shown(seen)}"
+
+
+def quant_of(config: Config, header: str | None) -> str | None:
+    """Return the quantisation of a model from its config and what the header of its weights says.
+
+    Who made the model may have known a finer one than a header holds; where they contradict, the weights are right.
+    """
+    said = "" if config.file_type == UNKNOWN else config.file_type
+    return refine_quant(header, quant_from_name(said)) or said.lower() or None
 
 
 def human_number(count: int) -> str:

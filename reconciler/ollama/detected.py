@@ -1,4 +1,4 @@
-"""What an installed model of an Ollama store is: as its config says, else its weights."""
+"""What an installed model of an Ollama store is: as its weights say, else its config."""
 
 from __future__ import annotations
 
@@ -27,10 +27,8 @@ def detected(record: Record) -> tuple[str | None, str | None, dict[str, Any]]:
     config = configs.read(_blob(record, manifests.blob_path(manifest.config.digest)))
     header = _header(record, manifest)
     format_ = config.model_format.lower() or None
-    quant = config.file_type.lower()
-    if quant in ("", "unknown"):
-        quant = (header.quant or "").lower() if header is not None else ""
-    return format_, quant or None, _told(config, manifest, header)
+    quant = configs.quant_of(config, header.quant if header is not None else None)
+    return format_, quant, _told(config, manifest, header)
 
 
 def _told(config: configs.Config, manifest: manifests.Manifest, header: GgufHeader | None) -> dict[str, Any]:
