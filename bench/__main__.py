@@ -1,6 +1,6 @@
 """Run the benchmarks and say of each promise whether it is kept: `make bench`.
 
-    python -m bench [--scale 1.0] [--rounds 3] [--work DIR] [--only plan|images|download|ollama]
+    python -m bench [--scale 1.0] [--rounds 3] [--work DIR] [--only plan|scan|images|download|ollama]
 
 Seconds depend on the machine; the ratios are of runs that took turns within this one run. Exit code 1 when a promise
 is broken.
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import bench_download, bench_images, bench_ollama, bench_plan
+from bench import bench_download, bench_images, bench_ollama, bench_plan, bench_scan
 
 
 class Promise(NamedTuple):
@@ -34,6 +34,8 @@ PROMISES = (
     Promise("plan of 10000, MiB", 300.0, False),
     Promise("status of 10000 files, 2500 of them image models, s", 2.0, False),
     Promise("status of 10000 files, 250 of them image models, s", 2.0, False),
+    Promise("first inventory of 100000 files in 1000 directories, s", 15.0, False),
+    Promise("second inventory of 100000 files in 1000 directories, s", 3.0, False),
     Promise("verify: speed / sha256 on all cores", 0.9, True),
     Promise("second verify, bytes read", 0.0, False),
 )
@@ -45,12 +47,14 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", type=Path, help="a directory on the disk to be measured")
-    parser.add_argument("--only", choices=["plan", "images", "download", "ollama"])
+    parser.add_argument("--only", choices=["plan", "scan", "images", "download", "ollama"])
     options = parser.parse_args()
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=options.work, prefix="bench-") as directory:
         if options.only in (None, "plan"):
             found |= bench_plan.measure(Path(directory), scale=options.scale, rounds=options.rounds)
+        if options.only in (None, "scan"):
+            found |= bench_scan.measure(Path(directory), scale=options.scale, rounds=options.rounds)
         if options.only in (None, "images"):
             found |= bench_images.measure(Path(directory), scale=options.scale, rounds=options.rounds)
         if options.only in (None, "ollama"):
