@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from reconciler.content import note_digest
 from reconciler.digests import Answer, Digests, Key, Question, Watch
+from reconciler.ollama import manifests
 from reconciler.ollama.names import from_path
 from reconciler.spoilt import damage
 from reconciler.state import (
@@ -23,6 +24,7 @@ from reconciler.state import (
     Record,
     algorithm,
     identity_key,
+    is_address,
 )
 from reconciler.ui.kinds import ui_of
 from reconciler.ui.merging import is_companion
@@ -54,6 +56,8 @@ class Verification:
     findings: tuple[Finding, ...]
     bytes_read: int = 0
     seconds: float = 0.0
+    unread: tuple[str, ...] = ()
+    """Locations with models that only their server can read: it was believed that it has what it lists."""
 
     @property
     def counts(self) -> dict[Verdict, int]:
@@ -112,7 +116,9 @@ def verify(
         )
         for look in looks
     )
-    return Verification(findings, sum(answer.bytes_read for answer in answers.values()), time.monotonic() - began)
+    bytes_read = sum(answer.bytes_read for answer in answers.values())
+    unread = {look.unread for look in looks if look.unread}
+    return Verification(findings, bytes_read, time.monotonic() - began, tuple(sorted(unread)))
 
 
 class _Look(NamedTuple):
@@ -129,6 +135,8 @@ class _Look(NamedTuple):
 
     users: frozenset[str] = frozenset()
     """In a store with an index, what there names the file: manifests of Ollama."""
+    unread: str = ""
+    """Location of a model whose blobs nobody here can read."""
 
     @property
     def absolute(self) -> Path:
@@ -162,7 +170,37 @@ def _looks(record: Record, location: ObservedLocation | None) -> list[_Look]:
         found = location.links.get(path)
         looks.append(_Look(_link_or_absent(address, path, target, found, location)))
     looks += [_look_at_note(address, note, location) for note in record.notes]
-    return looks
+    if not location.by_api:
+        return looks
+    behind = list(_looks_behind(record, location))
+    return [*looks, *behind] if behind else [look._replace(unread=location.name) for look in looks]
+
+
+def _looks_behind(record: Record, location: ObservedLocation) -> Iterator[_Look]:
+    """Yield the blobs of models that only their server may write, where the directory of it can be read."""
+    directory = next((root for root in location.also if not is_address(root)), None)
+    for placed in record.files if directory is not None else ():
+        try:
+            data = Path(directory or "", placed.path).read_bytes()
+            blobs = manifests.read(data).blobs if manifests.is_digest_of(placed.digest, data) else ()
+        except (OSError, ValueError):
+            continue
+        for blob in dict.fromkeys(blobs):
+            path = manifests.blob_path(blob.digest)
+            finding = Finding(record.address, path, "ok", blob.digest, None, blob.size)
+            yield _look_behind(finding, directory or "")
+
+
+def _look_behind(finding: Finding, root: str) -> _Look:
+    try:
+        facts = Path(root, finding.path).stat()
+    except OSError as error:
+        verdict: Verdict = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        return _Look(finding._replace(verdict=verdict, why=error.strerror or "not there"))
+    if facts.st_size != finding.size:
+        return _Look(finding._replace(verdict="corrupt", why=f"{facts.st_size} bytes, expected {finding.size}"))
+    file = ObservedFile(finding.path, facts.st_size, facts.st_mtime_ns, facts.st_ino, facts.st_dev)
+    return _Look(finding, file, root)
 
 
 def _look_at_note(address: Address, note: Note, location: ObservedLocation) -> _Look:

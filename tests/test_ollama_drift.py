@@ -148,3 +148,32 @@ def test_what_we_wrote_ourselves_is_nobody_elses(box: Box) -> None:  # the layer
     box.applied()
     assert box.run("undo", "--yes").code == 0
     assert box.show("mine")["system"] == "Be brief."
+
+
+# -- verify where only the server may write --------------------------------------------------------------------------
+
+
+def test_blobs_that_may_be_read_are_read_though_only_the_server_may_write_them(far: Box) -> None:
+    far.location = {"models": str(far.models)}
+    far.declare({"tiny": {"served_as": "mine"}})
+    far.applied()
+    assert far.run("verify", "--full").code == 0
+    blob = far.blob("mine")
+    blob.write_bytes(blob.read_bytes()[:-1] + b"!")
+    ran = far.run("verify", "--full", "--json")
+    assert ran.code == 8
+    assert [(bad["path"], bad["verdict"]) for bad in ran.json["files"]] == [(f"blobs/{blob.name}", "corrupt")]
+    assert ran.json["unread"] == []
+    blob.unlink()
+    assert far.run("verify").code == 16
+
+
+def test_where_no_file_can_be_read_verify_says_what_it_compared(far: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reconciler.ollama import finding
+
+    monkeypatch.setattr(finding, "find", lambda *args: finding.Found())
+    far.declare({"tiny": {"served_as": "mine"}})
+    far.applied()
+    ran = far.run("verify")
+    assert ran.code == 0
+    assert "only the list of its server was compared" in ran.out

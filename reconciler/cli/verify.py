@@ -86,13 +86,13 @@ def _told(result: Verification, verbose: bool) -> dict[str, Any]:
     return {
         "files": [_finding(finding) for finding in (result.findings if verbose else result.bad)],
         "counts": result.counts, "bytes_read": result.bytes_read, "seconds": round(result.seconds, 3),
-        "exit_code": result.exit_code,
+        "unread": list(result.unread), "exit_code": result.exit_code,
     }  # fmt: skip
 
 
 def _show(result: Verification, chosen: Settings, json: bool, verbose: bool, *, repair: bool = False) -> None:
     """Print what was found; with `json` one document, or one line where a repair adds more lines."""
-    from reconciler.inert import human_bytes, human_seconds
+    from reconciler.inert import few, human_bytes, human_seconds
     from reconciler.render.lines import counted, name
     from reconciler.render.progress import event
     from reconciler.render.tables import table
@@ -114,6 +114,9 @@ def _show(result: Verification, chosen: Settings, json: bool, verbose: bool, *, 
     bad = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if verdict != "ok")
     read = f"{human_bytes(result.bytes_read)} read in {human_seconds(result.seconds)}"
     session.say([f"Verified {counted(sum(counts.values()), 'file')}: {counts['ok']} ok, {bad}; {read}."])
+    if result.unread:
+        where = name(few(result.unread))
+        session.say([f"Of {where} only the list of its server was compared: nobody here can read its weights."])
 
 
 def _why(finding: Any, short: bool) -> str:
