@@ -177,3 +177,11 @@ def test_where_no_file_can_be_read_verify_says_what_it_compared(far: Box, monkey
     ran = far.run("verify")
     assert ran.code == 0
     assert "only the list of its server was compared" in ran.out
+
+
+def test_a_registry_that_is_away_is_told_without_the_words_of_a_library(box: Box) -> None:
+    box.declare({"tiny": {}})
+    box.registry.close()
+    told = box.run("plan").text
+    assert "no answer: Failed to establish a new connection" in told
+    assert "Connection(" not in told

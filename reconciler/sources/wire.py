@@ -5,6 +5,7 @@ Imported only when something must be asked: it brings urllib3 with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +24,8 @@ from reconciler.sources.patience import BUSY, Answer, UnreachableError, persist
 from reconciler.sources.urls import is_private_address
 from reconciler.sources.world import World
 
+_OBJECT = re.compile(r"^(?:<.*>|\w*Connection(?:Pool)?\(.*?\)): ")
+"""How urllib3 begins what it says of a connection: with its address in memory, or with host and port."""
 _CONNECTIONS = 32
 _CHUNK = 1 << 20
 _HEADERS = {"User-Agent": f"reconciler/{__version__}", "Accept-Encoding": "identity"}
@@ -134,9 +137,9 @@ def _answer(url: str, response: urllib3.BaseHTTPResponse, body: bytes) -> Answer
 
 
 def _cause(error: Exception, world: World) -> str:
-    """Return what went wrong, without the object addresses that urllib3 puts in front."""
+    """Return what went wrong, without the object that urllib3 puts in front."""
     reason = getattr(error, "reason", None) or error
-    text = str(reason).rpartition(">: ")[2] or type(reason).__name__
+    text = _OBJECT.sub("", str(reason)) or type(reason).__name__
     return redact(text, world.secrets)[:200]
 
 
