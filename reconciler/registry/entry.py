@@ -98,9 +98,7 @@ def misstatements(record: Record, entry: Entry) -> dict[str, tuple[Any, Any]]:
     right = _ours(record, entry["name"])
     if not record.attributes.backend and entry.get("backend"):
         right["backend"] = entry["backend"]
-    return {
-        field: (entry.get(field), right.get(field)) for field in _FIELDS if entry.get(field) != right.get(field)
-    }
+    return {field: (entry.get(field), right.get(field)) for field in _FIELDS if entry.get(field) != right.get(field)}
 
 
 def _backend(record: Record, was: Record | None, old: Entry | None) -> str:
