@@ -57,12 +57,31 @@ def plan_back(loaded: Loaded, registry: Registry, means: Means, to: int | None =
 def plan_undo(
     loaded: Loaded, registry: Registry, means: Means, to: int | None, tell: Callable[[str], None]
 ) -> tuple[Plan, int]:
-    """As `plan_back`; without `to`, generations that changed nothing are passed over, which `tell` hears."""
+    """As `plan_back`; without `to`, generations that changed nothing are passed over, which `tell` hears.
+
+    Raise InputError where the last one took blobs away that nobody named: they are in the trash, and nothing of a
+    variant is to be undone for them.
+    """
     plan, first = plan_back(loaded, registry, means, to)
     while to is None and plan.is_empty and (earlier := generation_before(loaded, registry, first)):
+        _refuse_pruned(registry, first, earlier)
         tell(f"generation {first} changed nothing that is not as it was")
         plan, first = plan_back(loaded, registry, means, earlier)
     return plan, first
+
+
+def _refuse_pruned(registry: Registry, number: int, earlier: int) -> None:
+    generation = generations.read(registry.path, number)
+    if not generation.plan:
+        return
+    plan = planfile.loads(generation.plan, str(generation.directory / "plan"))
+    rows = [row for step in plan.changes if step.reason == "orphan-blob" for row in step.trash]
+    if rows:
+        raise InputError(
+            f"generation {number} only pruned {len(rows)} blobs that no model named: no variant is to be undone",
+            where=str(registry.path),
+            hint=f"they wait in the trash until `gc`; `reconciler undo --to {earlier}` undoes the one before as well",
+        )
 
 
 def _adopted(generation: generations.Generation) -> set[tuple[str, str, Digest]]:

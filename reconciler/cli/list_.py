@@ -199,7 +199,8 @@ def _locations(locations: Mapping[str, ObservedLocation], unmanaged: Mapping[str
 
     places = [
         (
-            place.name, place.store, place.root, human_bytes(place.free_bytes) if place.readable else None,
+            place.name, place.store, place.root,
+            human_bytes(place.free_bytes) if place.readable and not place.by_api else None,
             _state(place, unmanaged[place.name]),
         )
         for place in locations.values()
