@@ -172,11 +172,15 @@ def test_what_is_no_model_is_told_and_never_imported(machine: Machine) -> None:
     machine.put("loras/page.safetensors", b"<!DOCTYPE html><html></html>")
     machine.put("loras/empty.safetensors", b"")
     machine.put("stray.safetensors", LORA)
+    machine.put("loras/cut.safetensors", LORA[: len(LORA) // 2])
+    machine.put("loras/header cut.safetensors", LORA[:64])
     machine.put("embeddings/old.pt", b"\x80\x02}q\x00.")
     value = machine.take("ComfyUI", "--offline")
 
     assert {row["kind"] for row in value["rows"]} == {"left-out"}
-    assert len(value["rows"]) == 5
+    assert len(value["rows"]) == 7
+    assert len(notes(value, f"cut short: {len(LORA) // 2} bytes of at least")) == 1
+    assert len(notes(value, "incomplete: malformed")) == 1
 
 
 def test_a_civitai_that_does_not_answer_is_told_and_nothing_else_is_lost(

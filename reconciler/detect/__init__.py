@@ -27,8 +27,8 @@ from reconciler.detect.rules import is_pickle_name
 from reconciler.detect.templates import Template, find_template
 
 __all__ = [
-    "VERSION", "Detected", "MalformedHeader", "Template", "check_magic", "detect_directory", "detect_names",
-    "is_pickle_name",
+    "VERSION", "Detected", "MalformedHeader", "Template", "check_file", "check_magic", "detect_directory",
+    "detect_names", "is_pickle_name",
 ]  # fmt: skip
 
 VERSION = 1
@@ -180,6 +180,14 @@ def _is_below(path: str, notes: Notes) -> bool:
         notes.fail(path, "not a path below the model's directory")
         return False
     return True
+
+
+def check_file(path: Path) -> str | None:
+    """Return what is wrong with one file of weights by its header: malformed, cut short; None when nothing is known."""
+    notes = Notes()
+    for suffix, read in ((".gguf", gguf.read_header), (".safetensors", safetensors.read_header)):
+        _read_all(path.parent, [path.name], suffix, read, notes)
+    return min((problem.removeprefix(f"{path.name}: ") for problem in notes.problems), default=None)
 
 
 def _read_all(root: Path, paths: Iterable[str], suffix: str, read: Any, notes: Notes) -> dict[str, Any]:

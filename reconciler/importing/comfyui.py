@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reconciler.detect import check_file
 from reconciler.errors import InputError, ReconcilerError
 from reconciler.importing import images
 from reconciler.importing.claims import request_of
@@ -66,6 +67,8 @@ def gather(request: Request) -> Iterator[Found | Row]:
             yield Row("left-out", file.path, why, str(root / file.path))
         elif file.path not in digests:
             yield Row("problem", file.path, "cannot be read", str(root / file.path))
+        elif why := check_file(root / file.path) or "":
+            yield Row("left-out", file.path, f"incomplete: {inert(why)}", str(root / file.path))
         else:
             models.append(_Model(ui, root, file, digests[file.path]["sha256"], claim_of(root / file.path)))
     matches, trouble = _matches(models, request)
