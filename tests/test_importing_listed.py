@@ -158,6 +158,13 @@ def test_without_places_one_is_suggested_and_said_to_be_a_guess(machine: Machine
     assert "nobody said" in report["rows"][0]["why"]
 
 
+def test_that_the_root_is_a_guess_is_told_once(machine: Machine) -> None:
+    _, report = said(machine, f"{CHAT}\n{GGUF} *Q4_K_M.gguf\nollama:qwen3:8b\n")
+
+    assert len(report["rows"]) == 3
+    assert ["nobody said" in row["why"] for row in report["rows"]] == [True, False, False]
+
+
 def test_several_quants_side_by_side_are_told(machine: Machine) -> None:
     _, report = said(machine, f"{GGUF}\n", "models.txt", "-v")
 

@@ -31,6 +31,7 @@ LARGEST = 4 << 20
 """Bytes of one list."""
 HOME = "~/ai-models/weights"
 """Where models go when the manifest has no location for them yet."""
+GUESS = ("weights", {"store": "huggingface", "root": HOME})
 
 _HUB = ("hf", "huggingface-cli")
 _PAIRS = (*((program, "download") for program in _HUB), ("ollama", "pull"), ("ollama", "run"), ("git", "clone"))
@@ -57,8 +58,13 @@ def gather(request: Request) -> Iterator[Found | Row]:
     if not request.args:
         raise InputError("expected a file", hint="`reconciler import list models.txt`")
     founds = [each for name in request.args for each in _of_file(name, request)]
+    is_told = False
     for each in images.resolved(founds, request):
-        yield _cautioned(each)
+        cautioned = _cautioned(each)
+        if not is_told and isinstance(cautioned, Found) and cautioned.location == GUESS:
+            is_told, note = True, f"look at the root of `{GUESS[0]}`, {HOME}: where models go, nobody said"
+            cautioned = _noted(cautioned, note)
+        yield cautioned
 
 
 def _of_file(name: str, request: Request) -> Iterator[Found | Row]:
@@ -242,9 +248,7 @@ def _found(wanted: _Wanted, where: str, request: Request) -> Found:
         root, store = max(places, key=lambda each: each[1] == "huggingface")
         place = None if request.has_routes else ("weights", {"store": store, "root": root})
         return Found(wanted.said, location=place, notes=wanted.notes, where=where)
-    place = ("weights", {"store": "huggingface", "root": HOME})
-    notes = (*wanted.notes, f"look at the root of `weights`, {HOME}: where models go, nobody said")
-    return Found(wanted.said, location=place, notes=notes, where=where)
+    return Found(wanted.said, location=GUESS, notes=wanted.notes, where=where)
 
 
 def _cautioned(each: Found | Row) -> Found | Row:

@@ -130,7 +130,7 @@ def by_hub(repository: str, branch: str, local: Local, noted: Mapping[str, Noted
     except OfflineError:
         raise
     except (AccessError, NotFoundError) as error:
-        raise SourceError(f"the Hub has no such repository for us: {error.problems[0].summary}") from None
+        raise SourceError(error.problems[0].summary) from None
     commits = "1 commit" if looked == 1 else f"{looked} commits"
     raise SourceError(f"no commit of hf:{inert(repository)} holds {few(nearest)} ({commits} looked at)")
 
