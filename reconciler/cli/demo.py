@@ -12,7 +12,7 @@ from reconciler.cli import session
 
 
 def command(
-    tour: Annotated[str, typer.Argument(metavar="TOUR", help="Which: models, comfyui, ollama.")] = "models",
+    tour: Annotated[str, typer.Argument(metavar="TOUR", help="Which: models, comfyui, ollama, takeover.")] = "models",
     keep: Annotated[
         Path | None,
         typer.Option("--keep", metavar="DIR", help="Leave the demo's world in DIR (empty, or not there yet)."),
@@ -26,13 +26,14 @@ def command(
 
     The tour `models` shows the loop of manifest, lock, plan and apply; `comfyui` a catalog of image models, from its
     pages to the folders of two web interfaces; `ollama` one copy of the bytes for two programs, tags under a lock, and
-    a server that only its API reaches.
+    a server that only its API reaches; `takeover` a messy home that becomes a manifest, and is cleaned up by it.
 
     \b
     Examples:
       reconciler demo
       reconciler demo comfyui
       reconciler demo ollama
+      reconciler demo takeover
       reconciler demo --keep ~/reconciler-demo
       reconciler demo --json
 

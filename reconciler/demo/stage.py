@@ -24,7 +24,17 @@ TOKEN = "hf_of_the_demo"  # noqa: S105 - it opens nothing but the embedded hub
 """The token that opens the gated repository."""
 
 _KEPT = ("RECONCILER_ARIA2C", "RECONCILER_COLOR")
-_FOREIGN = ("HF_", "HUGGING", "RECONCILER_", "TRANSFORMERS_OFFLINE", "CIVITAI_", "OLLAMA_")
+_FOREIGN = (
+    "HF_",
+    "HUGGING",
+    "RECONCILER_",
+    "TRANSFORMERS_OFFLINE",
+    "CIVITAI_",
+    "OLLAMA_",
+    "LLAMA_",
+    "IMAGEWORKS_",
+    "WSL_",
+)
 
 
 class Broken(Exception):  # noqa: N818 - the end of the tale, told by the account; not an error of its own

@@ -18,6 +18,7 @@ TOURS: Mapping[str, str] = {
     "models": "reconciler.demo.story",
     "comfyui": "reconciler.demo.images",
     "ollama": "reconciler.demo.ollama",
+    "takeover": "reconciler.demo.takeover",
 }
 """Name -> the module whose `TOUR` it is; the first is the one that is given when nobody says which."""
 

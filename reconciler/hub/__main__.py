@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reconciler.hub import demo_images
+from reconciler.hub import demo_images, demo_takeover
 from reconciler.hub.civitai import Civitai
 from reconciler.hub.demo_world import new_revision, populate
 from reconciler.hub.repos import file_of, read_tree
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commits = populate(hub) if options.demo or options.demo_moved else {}
     if options.demo_moved:
         commits |= new_revision(hub)
+    if options.demo_takeover:
+        commits |= demo_takeover.populate(hub)
     if options.directory:
         commits |= add_directory(hub, options.directory)
     parent = os.getppid()
@@ -81,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--demo-images", action="store_true", help="serve the world of `reconciler demo comfyui`, as it is at its end"
     )
+    parser.add_argument("--demo-takeover", action="store_true", help="serve the world of `reconciler demo takeover`")
     parser.add_argument("--port", type=int, default=0, help="of the hub (0: a free one)")
     parser.add_argument("--cdn-port", type=int, default=0, help="of the CDN (0: a free one)")
     parser.add_argument("--civitai-port", type=int, default=0, help="of the Civitai of the images (0: a free one)")
