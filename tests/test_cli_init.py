@@ -103,6 +103,20 @@ def test_bytes_that_an_earlier_place_knows_keep_their_origin(machine: Machine, m
     assert any("the same bytes at two places" in why for why in whys(value, "finding").values())
 
 
+def test_bytes_at_many_places_are_one_finding_and_places_are_called_as_their_tool(machine: Machine) -> None:
+    data = gguf("Q8_0", name="same", seed=30)
+    put(Path.home() / ".cache/llama.cpp", {"a.gguf": data})
+    put(Path.home() / ".local/share/nomic.ai/GPT4All", {"b.gguf": data})
+    put(Path.home() / ".config/Jan/data/llamacpp/models/acme/c", {"c.gguf": data})
+
+    value = init(machine, "--yes", "--offline")
+
+    [why] = whys(value, "finding").values()
+    assert "the same bytes at 3 places" in why
+    assert value["summary"]["finding"] == 1
+    assert set(machine.loaded().manifest.locations) == {"llama.cpp", "gpt4all", "jan"}
+
+
 def test_the_manifest_explains_itself_and_takes_more_later(machine: Machine) -> None:
     put(Path.home() / "ai-models/weights/me/one", llama_files(seed=1))
     init(machine, "--yes", "--offline")

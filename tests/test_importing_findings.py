@@ -37,6 +37,15 @@ def test_the_same_bytes_under_two_names_are_told_with_what_linking_would_free(tm
     assert str(tmp_path / "2/y.gguf") in row.where
 
 
+def test_three_places_are_counted(tmp_path: Path) -> None:
+    files = [held(name, "x.gguf", tmp_path / name / "x.gguf", b"same") for name in ("a", "b", "c")]
+
+    [row] = findings(files, {"a"})
+
+    assert row.what == "a = b = c"
+    assert row.why == "the same bytes at 3 places; to link them would free 8 B"
+
+
 def test_linked_files_are_one_content_and_nothing_to_tell(tmp_path: Path) -> None:
     one = held("a", "x.gguf", tmp_path / "x.gguf", b"same")
     os.link(tmp_path / "x.gguf", tmp_path / "y.gguf")

@@ -14,6 +14,7 @@ from reconciler.cli import session
 from reconciler.errors import DeclinedError, InputError
 
 if TYPE_CHECKING:
+    from reconciler.importing.found import Found, Row
     from reconciler.importing.fresh import Draft
     from reconciler.importing.merge import Merged
     from reconciler.importing.usual import Usual
@@ -139,7 +140,8 @@ def _asked(found: Sequence[Usual], *, told: bool) -> list[Usual]:
 def _shown(place: Usual) -> str:
     from reconciler.inert import human_bytes, inert
 
-    held = f" ({place.files} files of weights, {human_bytes(place.size)})" if place.files else ""
+    files = "1 file" if place.files == 1 else f"{place.files} files"
+    held = f" ({files} of weights, {human_bytes(place.size)})" if place.files else ""
     return f"{place.kind}: {place.tool.says}{', ' if place.path else ''}{inert(place.path)}{held}"
 
 
@@ -160,7 +162,9 @@ def _take(draft: Draft, places: Sequence[Usual], *, offline: bool, must: bool) -
             request = request_of(draft.now, args, os.environ, world, digests, session.reading(), local=True)
             try:
                 gathered = [
-                    each for each in importer_of(place.tool.subject).gather(request) if not isinstance(each, Table)
+                    _called(each, place)
+                    for each in importer_of(place.tool.subject).gather(request)
+                    if not isinstance(each, Table)
                 ]
             except InputError as error:
                 if must:
@@ -169,6 +173,17 @@ def _take(draft: Draft, places: Sequence[Usual], *, offline: bool, must: bool) -
             draft.take(gathered)
         for warning in digests.warnings:
             session.tell(f"warning: {warning}")
+
+
+def _called(each: Found | Row, place: Usual) -> Found | Row:
+    """Call the location of a tool that keeps its models in a directory `models` as the tool is called."""
+    from dataclasses import replace
+
+    from reconciler.importing.found import Row
+
+    if isinstance(each, Row) or each.location is None or place.kind == "vllm" or each.location[0] != "models":
+        return each
+    return replace(each, location=(place.kind, each.location[1]))
 
 
 def _value(merged: Merged, chosen: Sequence[Usual], written: Sequence[str]) -> dict[str, Any]:

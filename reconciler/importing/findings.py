@@ -81,7 +81,9 @@ def _twice(files: Iterable[Held], about: Collection[str]) -> Iterator[Row]:
     for names, groups in sorted(together.items()):
         freed = sum(group[0].size * (len({_inode(file.path) for file in group}) - 1) for group in groups)
         what = " = ".join(names) if len(names) > 1 else names[0]
-        why = f"the same bytes at two places; to link them would free {human_bytes(freed)}"
+        most = max(len({file.path for file in group}) for group in groups)
+        number = "two" if most == 2 else str(most)
+        why = f"the same bytes at {number} places; to link them would free {human_bytes(freed)}"
         yield Row("finding", what, why, few(sorted(file.path for file in groups[0])))
 
 

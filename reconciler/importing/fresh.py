@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from reconciler.errors import InputError
+from reconciler.importing.findings import declared, findings
 from reconciler.importing.found import Found, Row
 from reconciler.importing.merge import Merged, merge
 from reconciler.importing.target import Target, open_target
@@ -51,15 +52,20 @@ class Draft:
         merged = merge(self.now, gathered)
         texts = {**self.now.texts, **merged.texts}
         self.now = replace(self.now, texts=texts, loaded=merged.loaded or self.now.loaded, lock=merged.lock)
-        self.rows += merged.report
+        self.rows += merged.rows
         self.names += merged.names
         return merged
 
     def finished(self) -> Merged:
-        """Return what is to be written: the text with its comments, loaded once more, and the lock."""
+        """Return what is to be written: the text with its comments, loaded once more, and the lock.
+
+        What is kept twice is told of all places together, once.
+        """
         text = commented(self.now.texts[self.first.file])
         _check(text, self.now)
-        return Merged(self.first, {self.first.file: text}, self.now.lock, tuple(self.rows), tuple(self.names))
+        loaded = self.now.loaded
+        told = findings(declared(loaded, self.now.lock.pins), set(self.names)) if loaded else []
+        return Merged(self.first, {self.first.file: text}, self.now.lock, (*self.rows, *told), tuple(self.names))
 
 
 def begin(path: str | None) -> Draft:
