@@ -276,6 +276,9 @@ class Policy(_Declared):
     stale_records: Literal["report", "prune"] = "report"
     """What becomes of entries in the registry that no manifest manages and that speak of nothing, or of what another
     entry says too: they are told, or taken out of the tool's own layer."""
+    duplicates: Literal["report", "link"] = "report"
+    """What becomes of managed files of the same bytes on one file system: `reconciler duplicates` tells them, or plans
+    make them names of one file."""
     rules: tuple[Rule, ...] = Field(
         default=(), max_length=MAX_RULES, examples=[[{"rule": "license", "allow": ["apache-2.0", "mit"]}]]
     )

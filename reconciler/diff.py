@@ -91,7 +91,7 @@ def diff(world: World) -> tuple[Step, ...]:
     Every question of `questions` must have been answered, or its file is taken for one that cannot be read.
     """
     found = _situations(world)
-    shelf = Shelf(world.contents, _leaving_origins(world, found))
+    shelf = Shelf(world.contents, _leaving_origins(world, found), world.joining)
     steps = [_undecided_step(world, entry) for entry in world.undecided]
     for wanted in sorted(world.desired, key=lambda wanted: wanted.address):
         step = _step(world, shelf, wanted, found[wanted.address].situations if wanted.address in found else ())
@@ -202,7 +202,10 @@ def _rows(shelf: Shelf, wanted: Desired, situations: Situations) -> tuple[FileRo
         artifact = placement.artifact
         here = f"{location}:{placement.path}"
         replaces = situation in _REPLACED
-        if situation in (Situation.RIGHT, Situation.FOREIGN, None):
+        if situation is Situation.RIGHT and (twin := shelf.twin(wanted.address, placement)):
+            method, origin = Provision("link", twin)
+            replaces = True
+        elif situation in (Situation.RIGHT, Situation.FOREIGN, None):
             method, origin = Provision("none", "")
         elif shelf.places(location, placement):
             method, origin = Provision("none", here)  # an earlier step places this very file

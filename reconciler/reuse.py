@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from reconciler.content import Contents, Question
 from reconciler.plan import FileRow, Method
-from reconciler.state import Address, Digest, Placement, Record, algorithm
+from reconciler.state import Address, Digest, ObservedFile, Placement, Record, algorithm
 
 WORTH_READING = 1 << 20
 """Files below this size (bytes) are fetched rather than searched for by reading every file of the same size."""
@@ -33,6 +33,7 @@ class Shelf:
 
     contents: Contents
     leaving: Mapping[str, Address] = field(default_factory=dict)
+    joining: frozenset[str] = frozenset()
     _promised: dict[Digest, list[str]] = field(default_factory=dict)
     _places: set[str] = field(default_factory=set)
 
@@ -49,6 +50,33 @@ class Shelf:
         if url.startswith("file:") and unquote(urlsplit(url).path) != self._path(address.location, wanted.path):
             return Provision("copy", url)
         return Provision("fetch", "")
+
+    def twin(self, address: Address, wanted: Placement) -> str:
+        """Return the managed file of which a managed copy may become another name, '' for none.
+
+        Of all that hold these bytes on one file system the first stays, and the others follow it.
+        """
+        here, file = f"{address.location}:{wanted.path}", self._file(address.location, wanted.path)
+        key = (address.location, wanted.path)
+        if address.location not in self.joining or file is None or wanted.artifact.size < WORTH_READING:
+            return ""
+        if key not in self.contents.placed or key in self.contents.claimed:
+            return ""  # somebody else's, or somebody else's too
+        first = min(
+            (
+                origin
+                for origin in self._present.get(wanted.artifact.digest, ())
+                if origin.partition(":")[0] in self.joining
+                and self._device(origin.partition(":")[0]) == self._device(address.location)
+                and self.leaving.get(origin, address) == address
+            ),
+            default=here,
+        )
+        other = self._file(first.partition(":")[0], first.partition(":")[2])
+        return first if first < here and other is not None and other.inode != file.inode else ""
+
+    def _file(self, location: str, path: str) -> ObservedFile | None:
+        return self.contents.locations[location].files.get(path)
 
     def places(self, location: str, wanted: Placement) -> bool:
         """Whether an earlier step of the plan places this very file."""

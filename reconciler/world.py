@@ -42,6 +42,9 @@ class World:
     misstated: Mapping[Address, Mapping[str, tuple[Any, Any]]] = field(default_factory=dict)
     """Fields in which the registry's entry of a record is not as we wrote it: what it says, and what it should."""
 
+    joining: frozenset[str] = frozenset()
+    """Locations in which managed copies of the same bytes become names of one file."""
+
     @property
     def locations(self) -> Mapping[str, ObservedLocation]:
         """The observed locations by label."""

@@ -201,7 +201,7 @@ def test_a_declared_directory_that_is_not_there_while_the_server_runs_is_not_use
 def test_the_directory_of_a_container_is_not_taken_for_one_of_ours(
     root: Path, tmp_path: Path, environ: dict[str, str]
 ) -> None:
-    with Speaker(root, says="/root/.ollama/models-of-a-container") as server:
+    with Speaker(root, says="/models-of-a-container/models") as server:
         seen = at(server.url, environ)
 
     assert (seen.mode, seen.directory, by_api(seen)) == ("api-only", None, True)
