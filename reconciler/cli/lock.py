@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from reconciler.pinning import Locked
     from reconciler.resolve import Moved
     from reconciler.sources import World
+    from reconciler.state import Pin
 
 
 def command(
@@ -113,6 +114,20 @@ def _tell(locked: Locked, json: bool) -> None:
     session.say([f"{locked.path}: {len(locked.pins)} {'entry' if len(locked.pins) == 1 else 'entries'}, {done}."])
 
 
+def _differing(old: Pin, new: Pin) -> str:
+    """Say what of a pin is another, where its revision is not: `license (none) -> mit`."""
+    from reconciler.inert import inert
+
+    told = [
+        f"{what} {inert(before or '(none)')} -> {inert(now or '(none)')}"
+        for what, before, now in (("source", old.source, new.source), ("license", old.license, new.license))
+        if before != now
+    ]
+    parts = (("files", old.files, new.files), ("support", old.support, new.support), ("facts", old.about, new.about))
+    told += [f"other {what}" for what, before, now in parts if before != now]
+    return f"({', '.join(told)})" if told else ""
+
+
 def _lines(locked: Locked) -> Iterable[str]:
     from reconciler.inert import human_bytes, short_revision
     from reconciler.render.lines import name
@@ -121,6 +136,7 @@ def _lines(locked: Locked) -> Iterable[str]:
         pin, old = locked.pins[variant], locked.before.get(variant)
         size = human_bytes(sum(file.size for file in pin.files))
         before = f"{short_revision(old.revision)} -> " if old else ""
-        yield f"{'~' if old else '+'} {name(variant)}  {before}{short_revision(pin.revision)}  {size}"
+        told = f"{'~' if old else '+'} {name(variant)}  {before}{short_revision(pin.revision)}  {size}"
+        yield f"{told}  {_differing(old, pin)}" if old and old.revision == pin.revision else told
     for variant in locked.dropped:
         yield f"- {name(variant)}  not declared any more"
