@@ -45,7 +45,7 @@ def _shelved(
     """Yield the models of directories <owner>/<repo>, and what lies beside them."""
     weights = [file.path for file in rest if is_weight(file.path)]
     if not request.local:
-        why = "not in a directory <owner>/<repo>; give it a place of its own and import that"
+        why = "not in a directory <owner>/<repo>; import it from a place of its own, or `--local` takes it here"
         yield from several("", weights, why, str(root))
     folders = loose.by_folder(rest)
     taken = {file.path for held in folders.values() for file in held.values()} if request.local else set(weights)
