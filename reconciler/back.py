@@ -40,16 +40,18 @@ def plan_back(loaded: Loaded, registry: Registry, means: Means, to: int | None =
         raise InputError(f"no generation {first} of this manifest", where=str(registry.path), hint=f"known: {known}")
     steps_back = []
     adopted: set[tuple[str, str, Digest]] = set()
+    noted: set[tuple[str, str, str]] = set()
     entries: list[Entry] = []
     for number in reversed([number for number in ours if number >= first]):
         generation = generations.read(registry.path, number)
         touched = [Address(*entry) for entry in generation.result["touched"]]
         steps_back.append((touched, generation.before))
         adopted |= _adopted(generation)
+        noted |= _noted(generation)
         entries += generation.result.get("entries", ())
     back = undone((record for record in records(registry) if record.manifest == loaded.identity), steps_back)
     contents = look(loaded, registry, back)
-    plan = plan_records(back, contents, registry, means, loaded, spared=_spared(contents, adopted))
+    plan = plan_records(back, contents, registry, means, loaded, spared=_spared(contents, adopted, noted))
     steps = (*plan.steps, *giving_back(entries, registry))
     return replace(plan, steps=tuple(sorted(steps, key=lambda step: (ORDER[step.action], step.address)))), first
 
@@ -101,14 +103,34 @@ def _adopted(generation: generations.Generation) -> set[tuple[str, str, Digest]]
     }
 
 
-def _spared(contents: Contents, adopted: Collection[tuple[str, str, Digest]]) -> frozenset[tuple[str, str]]:
-    """Return (location, path) of adopted files that are still what they were, and of the links to them."""
+def _noted(generation: generations.Generation) -> set[tuple[str, str, str]]:
+    """Return (root, path, text) of the notes that were there before an apply recorded them, beside all of their files.
+
+    A variant is adopted, and not linked, where its notes and links were there too; but for what lies beside a model of
+    a web interface, which may have been written.
+    """
+    if not generation.plan:
+        return set()
+    plan = planfile.loads(generation.plan, str(generation.directory / "plan"))
+    return {
+        (plan.locations[step.address.location].root, note.path, note.text)
+        for step in plan.changes
+        if step.before is None and step.reason == "adopt" and not ui_of(plan.locations[step.address.location].store)
+        for note in step.notes
+    }
+
+
+def _spared(
+    contents: Contents, adopted: Collection[tuple[str, str, Digest]], noted: Collection[tuple[str, str, str]]
+) -> frozenset[tuple[str, str]]:
+    """Return (location, path) of adopted files and notes that are what they were, and of the links to the files."""
     found: set[tuple[str, str]] = set()
     for held in contents.ours:
         root = contents.locations[held.location].root
         kept = {placed.path for placed in held.record.files if (root, placed.path, placed.digest) in adopted}
         links = (link.path for link in held.record.links if _reaches(link, kept))
-        found.update((held.location, path) for path in (*kept, *links))
+        notes = (note.path for note in held.record.notes if (root, note.path, note.text) in noted)
+        found.update((held.location, path) for path in (*kept, *links, *notes))
     return frozenset(found)
 
 
