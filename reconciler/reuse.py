@@ -56,11 +56,11 @@ class Shelf:
 
         Of all that hold these bytes on one file system the first stays, and the others follow it.
         """
+        if address.location not in self.joining or wanted.artifact.size < WORTH_READING:
+            return ""
         here, file = f"{address.location}:{wanted.path}", self._file(address.location, wanted.path)
         key = (address.location, wanted.path)
-        if address.location not in self.joining or file is None or wanted.artifact.size < WORTH_READING:
-            return ""
-        if key not in self.contents.placed or key in self.contents.claimed:
+        if file is None or key not in self.contents.placed or key in self.contents.claimed:
             return ""  # somebody else's, or somebody else's too
         first = min(
             (
