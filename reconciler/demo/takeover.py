@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from reconciler.demo import evidence, mess
+from reconciler.demo import blobs, evidence, mess
 from reconciler.demo.pictures import told
 from reconciler.demo.stage import TOKEN, Stage
 from reconciler.demo.tours import Chapter, Props, Tour
@@ -38,7 +38,8 @@ CLASSIFY = """\
 ROLES = """\
 
 roles:                        # as the old registry had them
-  chat: [tinyllama-chat-safetensors]
+  chat: [tinyllama-chat-safetensors, assistant-ollama-gguf-q4_k_m]
+  caption: [tinyllama-chat-safetensors]
   rerank: [reranker-safetensors]
 """
 
@@ -73,6 +74,14 @@ def only_adopt(stage: Stage) -> None:
     stage.run("apply", "--yes", means="recorded")
     stage.run("plan", "--detailed-exitcode", means="there is nothing to do")
     stage.check("no file has another inode, time or byte", _prints(stage.directory) == before)
+    stage.run("undo", "--yes", means="the takeover is taken back")
+    listed = sorted(blobs.listed(stage))
+    stage.check(
+        f"every file is there as it was, and Ollama lists {', '.join(listed)}",
+        _prints(stage.directory) == before and len(listed) == 1,
+    )
+    stage.run("apply", "--yes", means="and done again")
+    stage.run("plan", "--detailed-exitcode", means="there is nothing to do")
     stage.check("nobody sent any weights", evidence.weights_sent(stage) == 0)
 
 
@@ -248,7 +257,7 @@ CHAPTERS = (
     ),
     Chapter(
         "Nothing to do",
-        "What was found is what is wanted. The first plan only adopts; the second one is empty.",
+        "What was found is what is wanted: the first plan only adopts, the second one is empty, and undo moves nothing.",
         only_adopt,
     ),
     Chapter(
