@@ -257,7 +257,7 @@ CHAPTERS = (
     ),
     Chapter(
         "Nothing to do",
-        "What was found is what is wanted: the first plan only adopts, the second one is empty, and undo moves nothing.",
+        "What was found is what is wanted: the first plan only adopts, the second is empty, and undo moves nothing.",
         only_adopt,
     ),
     Chapter(
