@@ -31,7 +31,8 @@ def command(
     """List what is kept twice, and what linking it would free.
 
     Over all locations, by content, whoever manages it. Names of one file are one copy. Nothing is changed: apply links
-    by itself what several variants of a manifest want. Asks nobody on the network.
+    what it places; `policy.duplicates: link` has plans join managed copies. Asks
+    nobody on the network.
 
     \b
     Examples:
