@@ -12,7 +12,7 @@ from reconciler.inert import few
 from reconciler.paths import collision_key
 from reconciler.references import parse as parse_reference
 from reconciler.state import Address, Attributes, Desired, Note, Pin, Undecided
-from reconciler.stores import STORES, store_of
+from reconciler.stores import store_of
 from reconciler.wishes import cautions_of, misplaced, unseen, wish_of
 
 if TYPE_CHECKING:
@@ -91,8 +91,6 @@ def _place(
         why = "no location is given and no route matches (add `location:` or a route)"
         return Undecided(name, "", why, variant.source)
     store = manifest.locations[location].store
-    if store not in STORES:
-        return Undecided(name, location, f"this version does not manage {store} locations yet", variant.source)
     address = Address(name, location)
     try:
         wish = wish_of(name, loaded, location)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from reconciler.observe import Question, observe_all
 from reconciler.state import ObservedLocation, Record, is_address
-from reconciler.stores import STORES
 
 if TYPE_CHECKING:
     from reconciler.manifest import Loaded
@@ -86,7 +85,7 @@ def _is_served(root: Root) -> bool:
 
 def _directories(loaded: Loaded) -> Iterable[Root]:
     for name, spec in loaded.manifest.locations.items():
-        if spec.store in STORES and spec.root is not None:
+        if spec.root is not None:
             yield Root(name, spec.store, spec.root)
 
 

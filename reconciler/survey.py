@@ -84,7 +84,7 @@ def survey(
     desires = desire(loaded, resolution.pins, resolution.problems)
     _refuse_nothing(loaded, registry, resolution)
     located = look(loaded, registry)
-    desires = desires._replace(variants=tuple(fitted(wanted, located) for wanted in desires.variants))
+    desires = desires._replace(variants=fitted(desires.variants, located))
     check_selection(selection, desires.variants, desires.undecided, map(address_of, located.ours))
     wanted = tuple(d for d in desires.variants if is_selected(selection, d.address))
     world = World(
@@ -173,15 +173,18 @@ def look(loaded: Loaded, registry: Registry, also: Iterable[Record] = ()) -> Con
     )
 
 
-def fitted(wanted: Desired, contents: Contents) -> Desired:
-    """Return a desired variant as its place can hold it, now that this has been seen."""
-    place = contents.locations[wanted.address.location]
-    if place.store != "ollama":
-        return wanted
+def fitted(variants: tuple[Desired, ...], contents: Contents) -> tuple[Desired, ...]:
+    """Return desired variants as their places can hold them, now that these have been seen."""
+    if all(place.store != "ollama" for place in contents.locations.values()):
+        return variants
     from reconciler.ollama.fitting import fit
 
-    record = next((held.record for held in contents.ours if held.record.address == wanted.address), None)
-    return fit(wanted, place, record)
+    ours = {held.record.address: held.record for held in contents.ours}
+    places = [contents.locations[wanted.address.location] for wanted in variants]
+    return tuple(
+        fit(wanted, place, ours.get(wanted.address)) if place.store == "ollama" else wanted
+        for wanted, place in zip(variants, places, strict=True)
+    )
 
 
 def recalled(contents: Contents, wanted: Sequence[Desired], digests: Digests) -> Known:

@@ -148,8 +148,7 @@ def _place(work: Work, step: Step, row: FileRow, api: Api, listed: Mapping[str, 
 
 def _pull(work: Work, step: Step, api: Api, listed: Mapping[str, Listed], digest: Digest, target: Name) -> None:
     """Let the server pull the locked model, and give it its name. The name it is pulled under holds what it held."""
-    assert step.after is not None
-    source = names.parse((step.after.source or "").partition(":")[2])
+    source = _source(step)
     there = listed.get(source.key)
     if there is None or there.digest != digest:
         _refuse_moved(work, step, digest)
@@ -163,8 +162,7 @@ def _pull(work: Work, step: Step, api: Api, listed: Mapping[str, Listed], digest
 
 def _borrow(work: Work, step: Step, api: Api, listed: Mapping[str, Listed], digest: Digest, target: Name) -> None:
     """Pull under the source's own name, and leave that as it was found."""
-    assert step.after is not None
-    source = names.parse((step.after.source or "").partition(":")[2])
+    source = _source(step)
     pair = (_trash(work, source), source.short)
     guards, made = ([pair], []) if source.key in listed else ([], [pair])
     number = _intend(work, step, api, guards, made)
@@ -199,12 +197,12 @@ def _refuse_moved(work: Work, step: Step, digest: Digest) -> None:
     """
     from reconciler.sources import Request, source_of
 
+    name = _source(step)
     assert step.after is not None
-    source = step.after.source or ""
-    name = names.parse(source.partition(":")[2])
-    request = Request(step.address.variant, "", source, insecure=_is_insecure(work, name))
+    assert step.after.source is not None
+    request = Request(step.address.variant, "", step.after.source, insecure=_is_insecure(work, name))
     try:
-        now = source_of(source).current(request, work.tools.sources)
+        now = source_of(step.after.source).current(request, work.tools.sources)
     except ReconcilerError:
         return
     if now is not None and now != digest:
@@ -220,6 +218,7 @@ def _moved(step: Step, now: str, digest: Digest) -> SourceError:
 
 
 def _run_pull(work: Work, step: Step, api: Api, source: Name) -> None:
+    begun: dict[str, int] = {}
     done_by: dict[str, int] = {}
 
     def watch(progress: Progress) -> None:
@@ -227,15 +226,15 @@ def _run_pull(work: Work, step: Step, api: Api, source: Name) -> None:
             return
         from reconciler.download import Progress as Told
 
-        begun = done_by.setdefault(progress.digest + "0", progress.completed)
+        begun.setdefault(progress.digest, progress.completed)
         done_by[progress.digest] = progress.completed
         key = f"{step.address.variant}: {progress.digest[:19]}"
         phase: Phase = "done" if progress.completed == progress.total else "downloading"
-        told = Told(key, progress.completed, progress.total, progress.completed - begun, phase)
+        told = Told(key, progress.completed, progress.total, progress.completed - begun[progress.digest], phase)
         work.show(lambda display: display.file(told))
 
     api.pull(source.short, insecure=_is_insecure(work, source), watch=watch)
-    work.received[id(step)] = sum(size for key, size in done_by.items() if len(key) == 71)
+    work.received[id(step)] = sum(done_by.values())
 
 
 def _is_insecure(work: Work, name: Name) -> bool:
@@ -327,6 +326,14 @@ def _key(name: str) -> str:
         return names.parse(name).key
     except ValueError:
         return name.lower()
+
+
+def _source(step: Step) -> Name:
+    """Return the name under which the registry of a step's source has the model."""
+    from reconciler.sources.ollama import name_of
+
+    assert step.after is not None
+    return name_of(step.after.source or "")
 
 
 def _name(row: FileRow) -> Name:
