@@ -38,6 +38,7 @@ class DigestStore:
         self.path = path
         self.warnings: list[str] = []
         self._waiting: list[tuple[str, str | None, str | None]] = []
+        self._texts: dict[str, str] = {}
         self._link: sqlite3.Connection | None = None
         self._lock = threading.Lock()
         """Transactions of two threads on one connection would run into each other."""
@@ -62,12 +63,13 @@ class DigestStore:
 
     def recall(self, key: str) -> str | None:
         """Return the text that is kept under a key beside the digests; None when there is none."""
-        return self._guarded(lambda: self._told(key), None)
+        waiting = self._texts.get(key)
+        return self._guarded(lambda: self._told(key), None) if waiting is None else waiting
 
     def remember(self, key: str, text: str) -> None:
-        """Keep a text under a key, at once."""
-        statement = "INSERT OR REPLACE INTO header (key, told) VALUES (?, ?)"
-        self._guarded(lambda: self._many(statement, [(key, text)]), None)
+        """Keep a text to be written under a key at the next `save`."""
+        with self._lock:
+            self._texts[key] = text
 
     def delete(self, keys: Iterable[Key]) -> None:
         """Remove keys at once."""
@@ -75,11 +77,15 @@ class DigestStore:
         self._guarded(lambda: self._many("DELETE FROM digest WHERE key = ?", [(_text(key),) for key in keys]), None)
 
     def save(self) -> None:
-        """Write what is waiting, in one transaction."""
+        """Write what is waiting: one transaction for digests, one for texts."""
         with self._lock:
             rows, self._waiting = self._waiting, []
+            texts, self._texts = self._texts, {}
         if rows:
             self._guarded(lambda: self._many(_WRITE, rows), None)
+        if texts:
+            statement = "INSERT OR REPLACE INTO header (key, told) VALUES (?, ?)"
+            self._guarded(lambda: self._many(statement, list(texts.items())), None)
 
     def close(self) -> None:
         """Save and close."""
