@@ -8,18 +8,16 @@ from typing import NamedTuple
 
 from reconciler.content import Contents, Held, Question, Situation, note_digest
 from reconciler.facts import facts_recorded, facts_wanted, with_told
-from reconciler.inert import human_bytes
 from reconciler.leaving import (
     debris,
-    last_named,
     leaving_links,
     leaving_notes,
     leaving_rows,
     leaving_step,
-    modified,
     stage_name,
     whole_name,
 )
+from reconciler.obstacles import REPLACED, Situations, obstacle
 from reconciler.plan import ORDER, Action, Bytes, FileRow, Step
 from reconciler.reuse import Provision, Shelf
 from reconciler.state import (
@@ -30,19 +28,14 @@ from reconciler.state import (
     Link,
     Note,
     ObservedLocation,
-    Seen,
     Undecided,
     algorithm,
 )
 from reconciler.ui.kinds import ui_of
 from reconciler.ui.merging import is_companion
-from reconciler.world import World, address_of, drops, paths_of
-
-Situations = Sequence[Situation | None]
-"""What lies at each path of a layout's files, in their order."""
+from reconciler.world import World, drops, paths_of
 
 _NOBODY = Address("", "")
-_REPLACED = (Situation.OLD, Situation.CORRUPT)
 
 
 def questions(world: World) -> tuple[Question, ...]:
@@ -133,7 +126,7 @@ def _leaving_origins(world: World, found: Mapping[Address, _Found]) -> Mapping[s
         if all(situation is Situation.RIGHT for situation in situations):
             continue
         for placement, situation in zip(wanted.layout.files, situations, strict=True):
-            if situation in _REPLACED:
+            if situation in REPLACED:
                 leaving[f"{address.location}:{placement.path}"] = _NOBODY
         held = world.record_of(wanted)
         if held is not None and drops(held, wanted.layout):
@@ -179,7 +172,7 @@ def _step(world: World, shelf: Shelf, wanted: Desired, situations: Situations) -
         renamed_from=held.record.address if held and held.record.address != wanted.address else None,
         unlinks=unlinks, unnotes=unnotes,
     )  # fmt: skip
-    return replace(step, blocked=_obstacle(world, wanted, step, situations))
+    return replace(step, blocked=obstacle(world, wanted, step, situations))
 
 
 def _hidden(world: World, wanted: Desired, held: Held | None) -> str | None:
@@ -201,7 +194,7 @@ def _rows(shelf: Shelf, wanted: Desired, situations: Situations) -> tuple[FileRo
     for placement, situation in zip(wanted.layout.files, situations, strict=True):
         artifact = placement.artifact
         here = f"{location}:{placement.path}"
-        replaces = situation in _REPLACED
+        replaces = situation in REPLACED
         if situation is Situation.RIGHT and (twin := shelf.twin(wanted.address, placement)):
             method, origin = Provision("link", twin)
             replaces = True
@@ -337,97 +330,3 @@ def _bytes(rows: Sequence[FileRow], trash: Sequence[FileRow], place: ObservedLoc
     reuse = sum(row.size for row in rows if row.method in ("link", "copy", "move"))
     replaced = sum(place.files[row.path].size for row in rows if row.replaces)
     return Bytes(download, reuse, replaced + sum(row.size for row in trash))
-
-
-# -- what stands in the way ------------------------------------------------------------------------------------------
-
-
-def _obstacle(world: World, wanted: Desired, step: Step, situations: Situations) -> str | None:
-    """Say why a step must not run, and what would lift that; None when nothing is in the way."""
-    location = wanted.address.location
-    for placement, situation in zip(wanted.layout.files, situations, strict=True):
-        if situation in (Situation.FOREIGN, None):
-            return _foreign(world, location, placement.path, read=situation is not None)
-    return (
-        _extra_in_the_way(world, wanted)
-        or wanted.blocked
-        or _contradicted(wanted, step, world.seen.get(wanted.address))
-        or _held_by_others(world, wanted, situations)
-        or _dropped_changed(world, wanted, step)
-        or (world.denied.get(wanted.address.variant) if step.action is Action.DOWNLOAD else None)
-    )
-
-
-def _foreign(world: World, location: str, path: str, *, read: bool) -> str:
-    in_the_way = world.contents.obstacle(location, path)
-    if in_the_way:
-        return f"{path}: in the way is {in_the_way} (move it away)"
-    if not read:
-        return f"{path} cannot be read, so nobody knows what it holds (make it readable, or move it away)"
-    claimed = world.contents.claimed.get((location, path))
-    if claimed:
-        other = claimed.record.manifest
-        return f"{path} is managed by manifest {other} with other bytes (give one of them another location)"
-    files = world.locations[location].files
-    partial = ", half downloaded by another program" if f"{path}.aria2" in files else ""
-    return f"{path} already holds other bytes that are not ours ({files[path].size} bytes{partial}; move the file away)"
-
-
-def _extra_in_the_way(world: World, wanted: Desired) -> str | None:
-    """Say which link or note cannot be made without touching what is not ours."""
-    contents, location = world.contents, wanted.address.location
-    for link in wanted.layout.links:
-        if contents.link_situation(location, link) is Situation.FOREIGN:
-            if link.path in world.locations[location].files:
-                return f"{link.path} is a file that is not ours, where a link to the blob should be (move it away)"
-            return f"{link.path}: in the way is {contents.obstacle(location, link.path)} (move it away)"
-    for note in wanted.layout.notes:
-        situation = contents.note_situation(location, note)
-        if situation in (Situation.FOREIGN, None):
-            return _foreign(world, location, note.path, read=situation is not None)
-        if situation is Situation.OLD and (taken := _taken_over(world, wanted, note)):
-            return taken
-    return None
-
-
-def _taken_over(world: World, wanted: Desired, note: Note) -> str | None:
-    """Say what would be lost of a model that somebody put under a name of ours in a store with an index."""
-    held, place = world.record_of(wanted), world.locations[wanted.address.location]
-    lost = last_named(world, held, note) if held is not None and place.users else ()
-    if not lost:
-        return None
-    size = human_bytes(sum(place.files[path].size for path in lost))
-    return (
-        f"{note.path} holds another model by now, and nothing else names {len(lost)} of its blobs, {size} (copy it to "
-        "another name with `ollama cp`, or remove it with `ollama rm`; `reconciler lock --upgrade "
-        f"{wanted.address.variant}` takes it if it is the newer one of the tag)"
-    )
-
-
-def _contradicted(wanted: Desired, step: Step, now: Seen | None) -> str | None:
-    if step.before is None or step.before.revision != wanted.pin.revision:
-        return None
-    for word, claim, seen in (
-        ("format", wanted.attributes.format, (now and now.format) or step.before.format),
-        ("quant", wanted.attributes.quant, (now and now.quant) or step.before.quant),
-    ):
-        if claim and seen and claim.lower() != seen.lower():
-            return f"the manifest claims {word} {claim}, the bytes say {seen} (correct `{word}` or `files`)"
-    return None
-
-
-def _held_by_others(world: World, wanted: Desired, situations: Situations) -> str | None:
-    """Say whose record would be false if the files that are to be replaced were."""
-    for placement, situation in zip(wanted.layout.files, situations, strict=True):
-        holder = world.holder(wanted, placement.path) if situation in _REPLACED else None
-        if holder is not None:
-            ours = world.held.get(address_of(holder)) is holder
-            name = str(address_of(holder)) if ours else f"manifest {holder.record.manifest}"
-            return f"{placement.path} is held by {name} too, with the bytes of now (change both, or forget one of them)"
-    return None
-
-
-def _dropped_changed(world: World, wanted: Desired, step: Step) -> str | None:
-    held = world.record_of(wanted)
-    changed = modified(world, held, step.trash) if held else None
-    return f"{changed} (put the bytes back, or move the file away)" if changed else None

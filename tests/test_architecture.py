@@ -29,8 +29,8 @@ WORLDLY = {
 
 PURE = (
     "air", "approving", "apply.order", "catalog", "comfort", "content", "decide", "desired", "detect.rules", "diff",
-    "facts", "globs", "inert", "leaving", "links", "naming", "plan", "planjson", "planread", "presence", "receipt",
-    "references", "reuse", "rules", "safety", "selecting", "stale", "state", "wishes", "world",
+    "facts", "globs", "inert", "leaving", "links", "naming", "obstacles", "plan", "planjson", "planread", "presence",
+    "receipt", "references", "reuse", "rules", "safety", "selecting", "stale", "state", "wishes", "world",
     *(f"ollama.{room}" for room in ("compose", "configs", "crosscheck", "fitting", "gojson", "manifests", "modelfile")),
     "ollama.names",
     *(f"audit.{room}" for room in ("analysis", "because", "comparing", "duplicates", "inventory", "serving", "usage")),
@@ -47,7 +47,7 @@ FLOORS = (
     ("plan", "content"),
     ("world", "facts", "reuse"),
     ("leaving", "rules"),
-    ("safety",),
+    ("safety", "obstacles"),
     ("diff",),
     ("decide", "selecting", "stale"),
     ("survey",),

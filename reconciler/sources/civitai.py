@@ -37,7 +37,7 @@ def check(reference: str, *, insecure: bool = False) -> None:
 
 def resolve(request: Request, world: World) -> Pin:
     """Ask for the version, and for the file that is meant: by its number, by globs, else the primary one."""
-    reference = _reachable(request.source, world)
+    reference = refusals.reachable(request.source, _parsed, world)
     number = _version_of(request, reference, world)
     version = _version(reference, number, world)
     owner = _owner(version, world)
@@ -52,12 +52,12 @@ def resolve(request: Request, world: World) -> Pin:
 
 def current(request: Request, world: World) -> str | None:
     """Ask which version is the newest; one that the source or the manifest names stays what it is."""
-    return _version_of(request, _reachable(request.source, world), world)
+    return _version_of(request, refusals.reachable(request.source, _parsed, world), world)
 
 
 def locate(source: str, revision: str | None, artifact: Artifact, world: World) -> Located:
     """Ask where the file is now, and that it still is the locked one; a preview is where its own address says."""
-    reference = _reachable(source, world)
+    reference = refusals.reachable(source, _parsed, world)
     if revision is None:
         raise SourceError("the lock names no version", where=source, hint="run `reconciler lock --upgrade`")
     if artifact.url and not urlsplit(artifact.url).path.startswith(DOWNLOADS):
@@ -90,16 +90,6 @@ def _parsed(source: str) -> Reference:
     reference = parse(source)
     if reference.scheme != "civitai":
         raise ValueError(f"not a model of Civitai: {source[:200]!r}; expected civitai:model[@version][+file]")
-    return reference
-
-
-def _reachable(source: str, world: World) -> Reference:
-    try:
-        reference = _parsed(source)
-    except ValueError as error:
-        raise SourceError(str(error), where=source[:200]) from None
-    if world.offline:
-        raise refusals.offline(source)
     return reference
 
 

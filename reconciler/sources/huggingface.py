@@ -59,7 +59,7 @@ def listing(source: str, revision: str | None, world: World) -> Listing:
     """
     from reconciler.sources import hubapi
 
-    reference = _reachable(source, world)
+    reference = refusals.reachable(source, _parsed, world)
     about = hubapi.about(reference.repository, revision or reference.revision, world)
 
     def ask() -> tuple[Artifact, ...]:
@@ -109,7 +109,7 @@ def access(pin: Pin, world: World) -> str | None:
 
 
 def _hunt(source: str, revision: str | None, artifact: Artifact, world: World) -> _Hunt:
-    reference = _reachable(source, world)
+    reference = refusals.reachable(source, _parsed, world)
     if revision is None:
         raise SourceError("the lock names no commit", where=source, hint="run `reconciler lock --upgrade`")
     return _Hunt(reference.repository, revision, artifact, world)
@@ -125,7 +125,7 @@ def _is_open(repo: str, revision: str, source: str, world: World) -> bool:
 def _about(source: str, revision: str | None, world: World) -> str:
     from reconciler.sources import hubapi
 
-    reference = _reachable(source, world)
+    reference = refusals.reachable(source, _parsed, world)
     return hubapi.about(reference.repository, revision or reference.revision, world).revision
 
 
@@ -133,16 +133,6 @@ def _parsed(source: str) -> Reference:
     reference = parse(source)
     if reference.scheme != "hf" or reference.path:
         raise ValueError(f"not a repository of the Hub: {source[:200]!r}; expected hf:owner/repo[@revision]")
-    return reference
-
-
-def _reachable(source: str, world: World) -> Reference:
-    try:
-        reference = _parsed(source)
-    except ValueError as error:
-        raise SourceError(str(error), where=source[:200]) from None
-    if world.offline:
-        raise refusals.offline(source)
     return reference
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from reconciler.errors import AccessError, NotFoundError, OfflineError, SourceError
 from reconciler.inert import inert
+from reconciler.references import Reference
 from reconciler.secrets import redact
 from reconciler.sources.world import World
 
@@ -68,6 +69,17 @@ def missing(where: str, repo: str, world: World) -> SourceError:
         where=where,
         hint=f"check the name at {_page(repo, world)}, and what the token may read",
     )
+
+
+def reachable(source: str, parsed: Callable[[str], Reference], world: World) -> Reference:
+    """Return a source taken apart by its own reader; raise SourceError when it is none, OfflineError while offline."""
+    try:
+        reference = parsed(source)
+    except ValueError as error:
+        raise SourceError(str(error), where=source[:200]) from None
+    if world.offline:
+        raise offline(source)
+    return reference
 
 
 def offline(where: str) -> OfflineError:
