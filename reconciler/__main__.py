@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 
@@ -13,9 +14,22 @@ def main() -> None:
     gc.set_threshold(200_000, 20, 20)
     # Plug-ins of pydantic would be looked for in every installed package, at each start.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    _speak_utf8()
     from reconciler.cli import run
 
     sys.exit(run(sys.argv[1:]))
+
+
+def _speak_utf8() -> None:
+    """Start again in Python's UTF-8 mode where the locale has file names in another encoding; let output never fail.
+
+    Names in manifests, locks and records are UTF-8. Read in another encoding, a file that lies in its place would count
+    as missing (https://peps.python.org/pep-0540/). What a terminal of another encoding cannot show is shown escaped.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - ourselves
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

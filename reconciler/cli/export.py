@@ -50,7 +50,7 @@ def command(
     registry = session.open_registry(loaded)
     text = exporter_of(to)(gathered(loaded, registry, session.settings(loaded=loaded), timestamp=timestamp))
     if out is None:
-        session.say([text.rstrip("\n")])
+        session.say_document(text)
         return 0
     from reconciler.disk import write_atomic
 

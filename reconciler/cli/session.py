@@ -67,6 +67,17 @@ def say_json(value: Mapping[str, Any]) -> None:
     say([json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False)])
 
 
+def say_document(text: str) -> None:
+    """Print a document for programs as it is: UTF-8 and its own line ends, whatever the terminal's are."""
+    sys.stdout.flush()
+    raw = getattr(sys.stdout, "buffer", None)
+    if raw is None:  # somebody caught the output as text
+        sys.stdout.write(text)
+    else:
+        raw.write(text.encode())
+    sys.stdout.flush()
+
+
 def width(stream: Any = None) -> int | None:
     """Return the width of the terminal, None where output does not go to one: then nothing wraps."""
     stream = stream or sys.stdout
@@ -159,6 +170,6 @@ def show_errors(error: ReconcilerError, chosen: Settings) -> None:
 
 __all__ = [
     "AllowRemove", "Digests", "Exclude", "Json", "Locked", "Manifest", "Offline", "Target", "Verbose", "Yes",
-    "caution", "colour", "digest_cache", "means", "open_registry", "reading", "say", "say_json", "selection",
-    "settings", "show_errors", "show_plan", "tell", "upstream", "width",
+    "caution", "colour", "digest_cache", "means", "open_registry", "reading", "say", "say_document", "say_json",
+    "selection", "settings", "show_errors", "show_plan", "tell", "upstream", "width",
 ]  # fmt: skip
