@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.message import Message
-from http.client import responses
 from urllib.parse import unquote
 
 from reconciler.errors import AccessError, NotFoundError, SourceError
@@ -159,7 +158,7 @@ def _accept(answer: Answer, source: str) -> None:
     if status in (404, 410):
         raise NotFoundError(f"there is no such file ({status})", where=where)
     if status not in (200, 206):
-        raise SourceError(f"the server answers {status} {responses.get(status, '')}".rstrip(), where=where)
+        raise SourceError(f"the server answers {refusals.status_text(status)}", where=where)
     coding = answer.headers.get("content-encoding", "identity")
     if coding not in ("identity", ""):
         raise SourceError(f"the server sends it compressed ({inert(coding)[:40]}), which hides its size", where=where)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import responses
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -242,6 +241,6 @@ def _refused(hunt: _Hunt, answer: Answer) -> SourceError:
         hint = f"is {hunt.world.endpoint} a Hub, and not a proxy that hides X-Repo-Commit?"
         return SourceError("the answer names no commit", where=hunt.where, hint=hint)
     if urls.origin(answer.url) != urls.origin(hunt.world.endpoint):
-        what = f"{urls.origin(answer.url)[1]} answers {answer.status} {responses.get(answer.status, '')}".rstrip()
+        what = f"{urls.origin(answer.url)[1]} answers {refusals.status_text(answer.status)}"
         return SourceError(what, where=hunt.where, hint="run the same again later")
     return refusals.refusal(answer.status, answer.headers, hunt.where, hunt.repo, hunt.world)

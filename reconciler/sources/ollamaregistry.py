@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from http.client import responses
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -25,7 +24,7 @@ from reconciler.located import Located
 from reconciler.ollama import manifests
 from reconciler.ollama.names import HOST, Name
 from reconciler.secrets import redact
-from reconciler.sources import urls
+from reconciler.sources import refusals, urls
 from reconciler.sources.patience import Answer
 from reconciler.sources.world import World
 from reconciler.state import Digest
@@ -140,7 +139,7 @@ def _elsewhere(model: Model, url: str, digest: Digest, size: int, world: World) 
     if answer.status in _REDIRECTS:  # the downloader follows, and judges each hop
         return Located(url, {}, True, urls.expires(url))
     if answer.status not in (200, 206):
-        said = f"{urls.origin(url)[1]} answers {answer.status} {responses.get(answer.status, '')}".rstrip()
+        said = f"{urls.origin(url)[1]} answers {refusals.status_text(answer.status)}"
         raise SourceError(said, where=model.where, hint="run the same again later")
     etag = _checked(answer, model, digest, size)
     return Located(url, {}, True, urls.expires(url), size, etag)
@@ -295,7 +294,7 @@ def _refused(answer: Answer, model: Model, what: str, world: World) -> SourceErr
         return NotFoundError(
             f"the registry has no model {model.name.short} ({status}{told})", where=model.where, hint=_page(model)
         )
-    said = f"the registry answers {status} {responses.get(status, '')}".rstrip()
+    said = f"the registry answers {refusals.status_text(status)}"
     return SourceError(f"{said} when asked for {what}{told}", where=model.where, hint=_page(model))
 
 

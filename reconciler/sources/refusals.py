@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 
 from reconciler.errors import AccessError, NotFoundError, OfflineError, SourceError
 from reconciler.inert import inert
@@ -93,3 +94,12 @@ def offline(where: str) -> OfflineError:
 
 def _page(repo: str, world: World) -> str:
     return f"{world.endpoint}/{repo}"
+
+
+def status_text(status: int) -> str:
+    """Return a status code of HTTP with its name, where it has one: `404 Not Found`, `599`."""
+    # http.client holds the same names, and loads TLS: a plan that asks nobody need not.
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
