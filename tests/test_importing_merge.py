@@ -307,3 +307,28 @@ def test_every_subject_that_is_offered_is_an_importer() -> None:
 def test_a_subject_that_nobody_knows_names_the_ones_there_are() -> None:
     with pytest.raises(ValueError, match="hf-cache"):
         importer_of("hf_cache")
+
+
+def test_two_names_that_differ_in_case_only_are_never_both_declared(world: Path) -> None:
+    upper = Pin("file:/w/Acme/Tail", None, (Artifact("a.gguf", 10, Digest(f"sha256:{'1' * 64}")),))
+    lower = Pin("file:/w/acme/Tail", None, (Artifact("a.gguf", 10, Digest(f"sha256:{'2' * 64}")),))
+    place = ("weights", {"store": "huggingface", "root": "/w"})
+
+    merged = into(world / "m.yaml", *(Found({"source": pin.source}, pin, location=place) for pin in (upper, lower)))
+
+    assert kinds(merged) == ["left-out", "imported"]
+    assert "acme/Tail/a.gguf and Acme/Tail/a.gguf, which is declared, are one file where case" in merged.rows[0].why
+    assert [variant.source for variant in load(world / "m.yaml").manifest.variants.values()] == ["file:/w/Acme/Tail"]
+
+
+@pytest.mark.parametrize("name", ["star*.safetensors", "back\\slash.safetensors", 'quote".safetensors'])
+def test_what_lies_here_under_a_name_that_no_lock_may_hold_is_left_out(world: Path, name: str) -> None:
+    path = f"/w/loras/{name}"
+    here = Pin(f"file:{path}", None, (Artifact(name, 10, Digest(f"sha256:{'1' * 64}"), url=Path(path).as_uri()),))
+    place = ("comfyui", {"store": "comfyui", "root": "/w"})
+
+    merged = into(world / "m.yaml", Found({"source": f"file:{path}", "kind": "lora"}, here, location=place))
+
+    assert kinds(merged) == ["left-out"]
+    assert "rename it" in merged.rows[0].why
+    assert not (world / "m.yaml").exists()

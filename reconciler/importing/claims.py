@@ -26,6 +26,7 @@ class Claims:
 
     def __init__(self) -> None:
         self._paths: dict[Claim, str] = {}
+        self._places: dict[tuple[str, str], tuple[str, str]] = {}
         self._waiting: list[tuple[str, Mapping[str, Any], Said, Pin]] = []
         self._files: dict[str, str] = {}
         self._builds: dict[tuple[object, str], list[tuple[str, Request]]] = {}
@@ -42,6 +43,7 @@ class Claims:
         """Return claims that can grow by themselves."""
         other = Claims()
         other._paths, other._files = dict(self._paths), dict(self._files)
+        other._places = dict(self._places)
         other._waiting = list(self._waiting)
         other._builds = {key: list(held) for key, held in self._builds.items()}
         return other
@@ -58,7 +60,7 @@ class Claims:
         """
         if place is not None and pin is not None:
             self._settle()
-            wanted = [self._paths.get(claim) for claim in _claims("", said, place, pin)]
+            wanted = [self._paths.get(claim) for claim, _ in _claims(said, place, pin, name="")]
             if wanted and all(wanted):
                 return wanted[0]
         mine = request_of("", said)
@@ -69,11 +71,28 @@ class Claims:
                 return name
         return None
 
+    def rival(self, said: Mapping[str, Any], place: Said | None, pin: Pin | None) -> str:
+        """Say which declared file is one file with one of these and has other bytes; '' for none.
+
+        Two names that differ in case only are one file on some file systems, and no manifest may want both.
+        """
+        if place is None or pin is None:
+            return ""
+        self._settle()
+        for (root, key, content), path in _claims(said, place, pin, name=""):
+            there, other = self._places.get((root, key), (path, content))
+            if other != content and there == path:
+                return f"{path} is declared with other bytes"
+            if other != content:
+                return f"{path} and {there}, which is declared, are one file where case does not count; rename one"
+        return ""
+
     def _settle(self) -> None:
         """Note the paths of what was added, which takes its time and is not always asked for."""
         for name, said, place, pin in self._waiting:
-            for claim in _claims(name, said, place, pin):
+            for claim, path in _claims(said, place, pin, name=name):
                 self._paths.setdefault(claim, name)
+                self._places.setdefault(claim[:2], (path, claim[2]))
         self._waiting.clear()
 
 
@@ -154,19 +173,21 @@ def _arranged(said: Mapping[str, Any], place: Said, pin: Pin) -> Layout | None:
         return None
 
 
-def _claims(name: str, said: Mapping[str, Any], place: Said, pin: Pin) -> Iterator[Claim]:
+def _claims(said: Mapping[str, Any], place: Said, pin: Pin, *, name: str) -> Iterator[tuple[Claim, str]]:
+    """Yield each claim of a variant called `name`, with the path that it is made of."""
     root = _root(place)
     if place["store"] == "ollama":
         # Its models share blobs; what one is known by is its name, whatever it was made of.
         try:
-            yield root, names.wanted(name, said["source"], said.get("served_as")).key, ""
+            key = names.wanted(name, said["source"], said.get("served_as")).key
+            yield (root, key, ""), key
         except ValueError:
             return
     elif (layout := _layout(said, place, pin)) is not None:
         for placement in layout.files:
-            yield root, collision_key(placement.path), placement.artifact.digest
+            yield (root, collision_key(placement.path), placement.artifact.digest), placement.path
         for link in layout.links:  # snapshots of the HF cache may share every blob
-            yield root, collision_key(link.path), link.target
+            yield (root, collision_key(link.path), link.target), link.path
 
 
 def _root(place: Said) -> str:

@@ -176,8 +176,13 @@ def _settled(found: Found, loaded: Loaded | None, places: Places, claims: Claims
     said = {**{key: said[key] for key in _ORDER if key in said}, **said}
     if (holder := claims.holder(said, place, found.pin)) is not None:
         return Row("known", holder, "declared already", found.where)
+    if rival := claims.rival(said, place, found.pin):
+        return Row("left-out", source, inert(rival), found.where)
+    why = _unfit(found.pin, said) if found.pin is not None else ""
+    if why and source.startswith("file:"):  # what lies here is all that there is: no later lock can hold it either
+        return Row("left-out", source, f"no lock can hold it: {why}; rename it", found.where)
     claims.add(placeholder, said, place, found.pin)
-    if found.pin is not None and (why := _unfit(found.pin, said)):
+    if why:
         found = replace(found, pin=None, notes=(*found.notes, f"not locked: {why}"))
     return _New(found, said, str(place["store"]) if place else "")
 
