@@ -274,6 +274,19 @@ def test_a_damaged_or_newer_block_is_refused_by_name(world: Path, change: dict[s
         records(load(path))
 
 
+def test_what_damages_every_entry_alike_is_told_by_a_few(world: Path) -> None:
+    path = saved(world / "r", *(record(f"m{number}") for number in range(40)))
+    entries = json.loads((path / DISCOVERED).read_bytes())
+    for entry in entries:
+        entry["metadata"]["reconciler"]["version"] = 99
+    (path / DISCOVERED).write_text(json.dumps(entries))
+    (path / STATE).unlink()
+    with pytest.raises(RegistryError) as caught:
+        records(load(path))
+    assert len(caught.value.problems) == 5
+    assert "and 35 more entries are damaged" in caught.value.problems[-1].summary
+
+
 def test_a_state_of_the_future_is_refused(world: Path) -> None:
     path = saved(world / "r", record())
     (path / STATE).write_text((path / STATE).read_text().replace('"version": 1', '"version": 2'))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -39,6 +39,9 @@ CURATED = "model_registry.curated.json"
 DISCOVERED = "model_registry.discovered.json"
 MERGED = "model_registry.json"
 STATE = "state.json"
+
+_SHOWN = 5
+"""How many damaged entries are told one by one."""
 
 _T = TypeVar("_T")
 _Raw = TypeVar("_Raw")
@@ -107,8 +110,17 @@ def records(registry: Registry) -> tuple[Record, ...]:
             where = f"{registry.path / DISCOVERED}: {entry['name']}"
             problems.append(Problem(where, f"metadata.reconciler: {error}", backups.hint(registry.path)))
     if problems:
-        raise RegistryError(problems)
+        raise RegistryError(_first(problems))
     return tuple(found)
+
+
+def _first(problems: Sequence[Problem]) -> Sequence[Problem]:
+    """Return a few problems that stand for all: one cause, such as a bad merge, damages every entry alike."""
+    if len(problems) <= _SHOWN:
+        return problems
+    last = problems[_SHOWN - 1]
+    more = f"{last.summary}, and {len(problems) - _SHOWN} more entries are damaged"
+    return (*problems[: _SHOWN - 1], last._replace(summary=more))
 
 
 def merged(registry: Registry) -> tuple[Entry, ...]:
