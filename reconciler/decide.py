@@ -8,7 +8,7 @@ from dataclasses import replace
 from reconciler.content import Held
 from reconciler.diff import diff
 from reconciler.plan import Action, Selection, Step
-from reconciler.safety import Limits, guard
+from reconciler.safety import Limits, after_its_new_place, guard
 from reconciler.state import Address, Pin
 from reconciler.world import World, paths_of
 
@@ -56,7 +56,7 @@ def _given_up(world: World, steps: Sequence[Step], denied: Mapping[str, str]) ->
         blocked = frozenset(step.address for step in given if step.blocked) - world.stuck
         counting = {id(step) for step in _counting(world, given, blocked)}
         if not counting:
-            return tuple(given)
+            return after_its_new_place(given)
         why = "counts on a step that is blocked (see there)"
         given = [replace(step, blocked=why) if id(step) in counting else step for step in given]
 

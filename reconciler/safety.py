@@ -38,7 +38,7 @@ def guard(
     """Block the steps that policy or protection forbids, each with the flag or fact that would lift it."""
     guarded = [_protected(_writable(step, locations), held, selection) for step in forbid(steps, limits.rules)]
     guarded = _too_many(guarded, held, limits, selection)
-    return tuple(_too_full(_after_its_new_place(guarded), locations, limits))
+    return after_its_new_place(_too_full(guarded, locations, limits))
 
 
 def selects(patterns: Iterable[str], address: Address) -> bool:
@@ -89,16 +89,16 @@ def _gives_up(step: Step, record: Held | None) -> bool:
     return {placed.path for placed in record.record.files} <= {row.path for row in step.trash}
 
 
-def _after_its_new_place(steps: Iterable[Step]) -> list[Step]:
-    """A superseded copy, and the record of it, stay until their variant can stand in the new place."""
-    steps = list(steps)
+def after_its_new_place(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Hold back a superseded copy, and the record of it, until their variant can stand in the new place."""
+    steps = tuple(steps)
     stuck = {s.address.variant for s in steps if s.blocked and s.after is not None}
-    return [
+    return tuple(
         replace(step, blocked="its new place is blocked (see there)")
         if step.after is None and not step.blocked and step.address.variant in stuck and step.reason != "stale-record"
         else step
         for step in steps
-    ]
+    )
 
 
 def _too_full(steps: Iterable[Step], locations: Mapping[str, ObservedLocation], limits: Limits) -> Iterable[Step]:

@@ -130,6 +130,25 @@ def test_what_counted_on_a_download_that_does_not_fit_is_planned_anew() -> None:
     assert methods(steps["b@disk"]) == {"q": "fetch"}
 
 
+def test_a_copy_that_fits_nowhere_else_stays_where_it_is() -> None:
+    old, new = want("m", {"p": BIG}, at="a"), want("m", {"p": BIG}, at="b")
+    roomy, full = have("b", device=2), have("b", device=2, free_bytes=0)
+    assert told(plan([new], [have("a", {"p": BIG}), roomy], [recorded(old)])) == {
+        "m@a": "remove superseded", "m@b": "normalize move",
+    }  # fmt: skip
+    steps = plan([new], [have("a", {"p": BIG}), full], [recorded(old)])
+    assert told(steps) == {"m@a": "remove superseded!", "m@b": "normalize move!"}
+    assert "new place is blocked" in str(steps["m@a"].blocked)
+
+
+def test_a_copy_stays_while_upstream_refuses_what_its_new_place_needs() -> None:
+    old, new = want("m", {"p": "1"}, at="a"), want("m", {"p": "2"}, at="b")
+    chain = [want(f"v{n}", {"p": BIG}, at=f"d{n}") for n in range(7)]
+    full = [have(f"d{n}", free_bytes=0, device=n + 3) for n in range(7)]
+    steps = plan([new, *chain], [have("a", {"p": "1"}), have("b"), *full], [recorded(old)], refused={"m": "gated"})
+    assert told(steps)["m@a"] == "remove superseded!"
+
+
 def test_a_chain_of_full_disks_ends_in_blocked_steps_and_never_in_a_step_without_bytes() -> None:
     names = [f"d{n}" for n in range(7)]
     places = [have(name, free_bytes=0, device=n) for n, name in enumerate(names)]
