@@ -125,8 +125,22 @@ def complete(
     if relist and not world.offline:
         lacking += [each for each in asked if each.variant in kept and sources.scheme_of(each.source) == "hf"]
     found, problems = _resolve_all([_held(each, known.get(each.variant)) for each in lacking], known, world)
-    resolved = {name: pin for name, pin in found.items() if kept.get(name) != pin}
+    resolved = {name: pin for name, pin in found.items() if name not in kept or not _is_same(kept[name], pin)}
     return Resolution(_sorted({**kept, **resolved}), resolved, problems)
+
+
+def _is_same(locked: Pin, now: Pin) -> bool:
+    """Whether upstream has what is locked, byte for byte, whatever it says of that (a licence, who must agree to it).
+
+    A pin of what was found on this machine may lack what only upstream tells; `upgrade` takes it.
+    """
+    ours, theirs = ((pin.source, pin.revision, pin.support, _bytes(pin)) for pin in (locked, now))
+    return ours == theirs
+
+
+def _bytes(pin: Pin) -> list[tuple[str, int, Digest]]:
+    """Return the files that a pin means; a picture that upstream has beside them is none of the bytes."""
+    return sorted((file.path, file.size, file.digest) for file in pin.files if not is_preview(file))
 
 
 def _by_name(asked: Iterable[Request]) -> Iterable[tuple[str, Request]]:

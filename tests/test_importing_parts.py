@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.globs import check_pattern, matches
-from reconciler.importing.parts import Part, denied, is_book, is_weight, lacks, parts, patterns
+from reconciler.importing.parts import Part, denied, is_book, is_weight, lacks, parts, selection
 
 SAFE = ("README.md", "config.json", "model.safetensors", "tokenizer.json", "vocab.txt")
 
@@ -38,25 +38,39 @@ def test_without_weights_there_is_no_variant() -> None:
 
 
 def test_the_whole_repository_needs_no_globs() -> None:
-    assert patterns(Part(SAFE), [*SAFE, ".gitattributes"]) == []
+    assert selection(Part(SAFE), [*SAFE, ".gitattributes"]) == {}
 
 
 def test_many_files_are_told_by_their_endings_which_never_mean_more_than_is_there() -> None:
-    assert patterns(Part(SAFE), None) == ["*.json", "*.md", "*.safetensors", "*.txt"]
-    assert patterns(Part(SAFE), [*SAFE, "model.onnx"]) == ["*.json", "*.md", "*.safetensors", "*.txt"]
-    assert patterns(Part(SAFE), [*SAFE, "other.safetensors"]) == list(SAFE)
+    assert selection(Part(SAFE), [*SAFE, "model.onnx"]) == {"files": ["*.json", "*.md", "*.safetensors", "*.txt"]}
+    assert selection(Part(SAFE), [*SAFE, "other.safetensors"]) == {"files": list(SAFE)}
+    assert selection(Part(SAFE), [*SAFE, "original/config.json", "other.safetensors"]) == {
+        "files": list(SAFE), "exclude": ["*/**"],
+    }  # fmt: skip
+
+
+def test_where_nobody_was_asked_names_are_exact_and_shards_one_pattern() -> None:
+    shards = ("config.json", *(f"model-0000{n}-of-00002.safetensors" for n in (1, 2)))
+
+    said = selection(Part(shards), None)
+
+    assert said == {"files": ["config.json", "model-*-of-00002.safetensors"], "exclude": ["*/**"]}
+    assert not any(matches(pattern, "consolidated.safetensors") for pattern in said["files"])
+    assert selection(Part(("1_Pooling/config.json", "model.safetensors")), None) == {
+        "files": ["1_Pooling/config.json", "model.safetensors"],
+    }  # fmt: skip
 
 
 def test_a_gguf_is_always_named_exactly() -> None:
     files = ("README.md", "a.json", "b.json", "c.json", "m-Q4_K_M.gguf")
 
-    assert patterns(Part(files), None) == ["m-Q4_K_M.gguf", "*.json", "*.md"]
+    assert selection(Part(files), [*files, "a.bin"]) == {"files": ["m-Q4_K_M.gguf", "*.json", "*.md"]}
 
 
 @given(st.text(st.sampled_from("ab[]*?!-."), min_size=1, max_size=12).filter(lambda name: name.strip(".!")))
 def test_an_exact_name_means_itself_and_nothing_else(name: str) -> None:
     name = f"x{name}.gguf"
-    [pattern] = patterns(Part((name,), alone=False), None)
+    [pattern] = selection(Part((name,), alone=False), None)["files"]
 
     check_pattern(pattern)
     assert matches(pattern, name)

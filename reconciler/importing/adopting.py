@@ -10,7 +10,7 @@ from typing import Any
 from reconciler.detect import detect_directory, rules, told_by_names
 from reconciler.importing.found import Found
 from reconciler.importing.oldrecords import Told
-from reconciler.importing.parts import Part, is_gits, patterns
+from reconciler.importing.parts import Part, is_gits, selection
 
 Place = tuple[str, Mapping[str, Any]]
 """A name to suggest for a location, and what the manifest would say of it."""
@@ -60,7 +60,8 @@ def store_of(records: Iterable[Told]) -> str:
 def _patterns(told: Told, names: tuple[str, ...]) -> list[str]:
     ggufs = [name for name in names if name.lower().endswith(".gguf")]
     mine = [name for name in ggufs if told.quant and rules.quant_of_path(name) == told.quant]
-    return patterns(Part(tuple(mine) or names), None)
+    # Without directories in the record's names nobody knows whether there are some: none is left out.
+    return selection(Part(tuple(mine) or names), None)["files"]
 
 
 def _ggufs(files: Sequence[str]) -> bool:

@@ -1,6 +1,6 @@
 """Import the cache of huggingface_hub: every snapshot is a variant, and the names of its blobs are the digests.
 
-Nothing is read but directories, links and the small notes of branches.
+The blobs are read, once: huggingface_hub never looks at them again, and the plan needs to know that they are right.
 https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 """
 
@@ -12,11 +12,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from reconciler.errors import InputError
 from reconciler.importing.found import Found, Request, Row
-from reconciler.importing.parts import Part, denied, is_gits, lacks, parts, patterns
+from reconciler.importing.looking import spoilt
+from reconciler.importing.parts import Part, denied, is_gits, lacks, parts, selection
 from reconciler.inert import few, inert
 from reconciler.references import is_commit
 from reconciler.state import Artifact, Digest, ObservedFile, ObservedLocation, Pin
@@ -36,6 +37,16 @@ class _Repository:
     """Commit -> path -> name of the blob, '' for a file that is no link."""
 
 
+class _Whole(NamedTuple):
+    """A variant whose files are all there: path -> the blob that a snapshot has under it."""
+
+    source: str
+    commit: str
+    part: Part
+    blobs: Mapping[str, ObservedFile]
+    where: str
+
+
 def gather(request: Request) -> Iterator[Found | Row]:
     """Yield a variant for each snapshot (and quant) of the cache at `DIR`, or where huggingface_hub has its own."""
     root = _root(request)
@@ -48,9 +59,18 @@ def gather(request: Request) -> Iterator[Found | Row]:
         )
     yield from _leftovers(seen)
     place = ("hf_cache", {"store": "hf-cache", "root": str(root)})
+    wholes: list[_Whole] = []
     for folder, repository in sorted(_repositories(seen).items()):
         for commit, files in sorted(repository.snapshots.items()):
-            yield from _snapshot(folder, commit, files, repository.refs, seen, request, place)
+            for each in _snapshot(folder, commit, files, repository.refs, seen, request):
+                if isinstance(each, Row):
+                    yield each
+                else:
+                    wholes.append(each)
+    claims = {blob.path: (blob, _digest(blob)) for whole in wholes for blob in whole.blobs.values()}
+    bad = spoilt(root, claims.values(), request)
+    for whole in wholes:
+        yield _variant(whole, bad, place)
 
 
 def _root(request: Request) -> Path:
@@ -97,8 +117,8 @@ def _snapshot(
     refs: Mapping[str, str],
     seen: ObservedLocation,
     request: Request,
-    place: tuple[str, Mapping[str, Any]],
-) -> Iterator[Found | Row]:
+) -> Iterator[_Whole | Row]:
+    """Yield the variants of a snapshot whose files are all there, and why the others are none."""
     repository = folder.removeprefix("models--").replace("--", "/", 1)
     where = f"{seen.root}/{folder}/snapshots/{commit}"
     branches = sorted((name for name, held in refs.items() if held == commit), key=lambda name: (name != "main", name))
@@ -110,11 +130,25 @@ def _snapshot(
     for part in chosen:
         if why := lacks(part.files) or denied(part.files, request.pickle) or _damage(part, folder, links, seen):
             yield Row("left-out", source, why, where)
-            continue
-        files = tuple(_artifact(path, seen.files[f"{folder}/blobs/{links[path]}"]) for path in part.files)
-        wanted = patterns(part, None)
-        said = {"source": source, **({"files": wanted} if wanted else {})}
-        yield Found(said, Pin(source, commit, files), location=place, where=where)
+        else:
+            blobs = {path: seen.files[f"{folder}/blobs/{links[path]}"] for path in part.files}
+            yield _Whole(source, commit, part, blobs, where)
+
+
+def _variant(whole: _Whole, bad: Mapping[str, str], place: tuple[str, Mapping[str, Any]]) -> Found | Row:
+    """Return the variant, or why it is none: a blob that does not hold what its name says."""
+    spoiled = [(path, blob) for path, blob in whole.blobs.items() if blob.path in bad]
+    if spoiled:
+        paths = few([path for path, _ in spoiled])
+        why = "; ".join(sorted({bad[blob.path] for _, blob in spoiled}))
+        repository = whole.source.removeprefix("hf:").partition("@")[0]
+        remedy = f"delete what it leads to, then `hf download {repository} --revision {whole.commit}` fetches it anew"
+        return Row("problem", whole.source, f"damaged: {paths}: {why}; {remedy}", f"{whole.where}/{spoiled[0][0]}")
+    files = tuple(Artifact(path, blob.size, _digest(blob)) for path, blob in whole.blobs.items())
+    return Found(
+        {"source": whole.source, **selection(whole.part, None)}, Pin(whole.source, whole.commit, files),
+        location=place, where=whole.where,
+    )  # fmt: skip
 
 
 def _damage(part: Part, folder: str, links: Mapping[str, str], seen: ObservedLocation) -> str:
@@ -133,10 +167,9 @@ def _damage(part: Part, folder: str, links: Mapping[str, str], seen: ObservedLoc
     return f"incomplete: {few(missing)} missing; `hf download` goes on with it" if missing else ""
 
 
-def _artifact(path: str, blob: ObservedFile) -> Artifact:
+def _digest(blob: ObservedFile) -> Digest:
     name = blob.path.rpartition("/")[2]
-    digest = Digest(f"sha256:{name}" if len(name) == 64 else f"git-sha1:{name}")
-    return Artifact(path, blob.size, digest)
+    return Digest(f"sha256:{name}" if len(name) == 64 else f"git-sha1:{name}")
 
 
 def _leftovers(seen: ObservedLocation) -> Iterable[Row]:

@@ -12,6 +12,7 @@ from reconciler.detect.rules import is_pickle_name
 from reconciler.errors import NotFoundError, ReconcilerError
 from reconciler.importing.claims import request_of
 from reconciler.importing.found import Found, Request, Row
+from reconciler.importing.parts import exact
 from reconciler.inert import inert
 from reconciler.naming import Named
 from reconciler.references import parse
@@ -84,7 +85,7 @@ def variant(source: str, file: str, name: str, place: Spot, sha256: str = "") ->
     if source.startswith("http:"):
         raise ValueError("plain http can be changed on its way; declare it by hand with `insecure: true`")
     if file:
-        said["files"] = [_literal(file)]
+        said["files"] = [exact(file)]
         if "/" not in file:
             said["exclude"] = ["*/**"]  # a bare name would mean every file of that name, in any directory
     said["kind"] = place.kind
@@ -96,11 +97,6 @@ def variant(source: str, file: str, name: str, place: Spot, sha256: str = "") ->
     if sha256:
         said["lock"] = {"sha256": sha256}
     return said
-
-
-def _literal(path: str) -> str:
-    """Return the glob that means exactly this path."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
 
 
 def named(family: str, source: str, location: str) -> Named:

@@ -21,6 +21,7 @@ from reconciler.detect import rules
 from reconciler.errors import InputError
 from reconciler.importing import images
 from reconciler.importing.found import Found, Request, Row
+from reconciler.importing.parts import exact
 from reconciler.inert import few, inert
 from reconciler.ollama import names
 from reconciler.oserrors import disk_error
@@ -157,7 +158,7 @@ def _of_url(url: str, output: str = "") -> _Wanted:
         raise ValueError(link.why or "the address names nothing that a manifest could")
     said: dict[str, Any] = {"source": link.source}
     if link.file:
-        said["files"] = [f"{link.file}**" if link.file.endswith("/") else _exact(link.file)]
+        said["files"] = [f"{link.file}**" if link.file.endswith("/") else exact(link.file)]
     notes = list(link.notes)
     if link.has_secret:
         notes.append("a key stands in the address: it is not taken over; take it off the list, and make it invalid")
@@ -226,17 +227,13 @@ def _of_hub(words: Sequence[str], *, several: bool) -> _Wanted:
     revision = single.get("--revision", "main")
     source = f"hf:{loose[0]}" + (f"@{revision}" if revision != "main" else "")
     parse(source)
-    files = [*map(_exact, loose[1:]), *globs["--include"]]
+    files = [*map(exact, loose[1:]), *globs["--include"]]
     said: dict[str, Any] = {"source": source, **({"files": files} if files else {})}
     said |= {"exclude": globs["--exclude"]} if globs["--exclude"] else {}
     notes = ["a token stands in the command: it is not taken over; make it invalid"] if "--token" in single else []
     if "--local-dir" in single:
         notes.append(f"fetched into {inert(single['--local-dir'])} there; here its location says where")
     return _Wanted(said, tuple(notes))
-
-
-def _exact(path: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", path)
 
 
 def _found(wanted: _Wanted, where: str, request: Request) -> Found:

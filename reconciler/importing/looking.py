@@ -13,7 +13,7 @@ from reconciler.importing.found import Request, Row
 from reconciler.importing.parts import is_weight
 from reconciler.inert import inert
 from reconciler.observe import observe
-from reconciler.state import Algorithm, Digest, ObservedFile, ObservedLocation, identity_key
+from reconciler.state import Algorithm, Digest, ObservedFile, ObservedLocation, algorithm, identity_key
 
 LARGE = 10 << 20
 """Bytes: the Hub keeps every file above this in LFS, by sha256 (https://huggingface.co/docs/hub/storage-limits)."""
@@ -34,13 +34,39 @@ def digests_of(
 
     With `both`, small files get the digest that git has of them, too: the Hub knows them by nothing else.
     """
-    wanted = list(files)
+    wanted: dict[str, tuple[ObservedFile, tuple[Algorithm, ...]]] = {
+        file.path: (file, ("sha256", "git-sha1") if both and file.size <= LARGE else ("sha256",)) for file in files
+    }
+    return _digests(root, wanted, request)
+
+
+def spoilt(root: Path, claims: Iterable[tuple[ObservedFile, Digest]], request: Request) -> Mapping[str, str]:
+    """Return path -> what is wrong with it, for files of a store that names each by its digest: their bytes are read.
+
+    What is remembered is not read again, and the plan right after needs the same digests.
+    """
+    told = {file.path: (file, digest) for file, digest in claims}
+    wanted = {path: (file, (algorithm(digest),)) for path, (file, digest) in told.items()}
+    known = _digests(root, wanted, request)
+    found: dict[str, str] = {}
+    for path, (_, digest) in told.items():
+        if path not in known:
+            found[path] = "cannot be read, or changed meanwhile"
+        elif known[path].get(algorithm(digest)) != digest:
+            found[path] = "its bytes are not those that its name tells"
+    return found
+
+
+def _digests(
+    root: Path, asked: Mapping[str, tuple[ObservedFile, tuple[Algorithm, ...]]], request: Request
+) -> Mapping[str, Mapping[Algorithm, Digest]]:
+    wanted = [file for file, _ in asked.values()]
     known = request.digests.known(wanted)
-    questions = []
-    for file in wanted:
-        algorithms: tuple[Algorithm, ...] = ("sha256", "git-sha1") if both and file.size <= LARGE else ("sha256",)
-        if not set(algorithms) <= known.get(identity_key(file), {}).keys():
-            questions.append(Question(root / file.path, file, algorithms))
+    questions = [
+        Question(root / file.path, file, algorithms)
+        for file, algorithms in asked.values()
+        if not set(algorithms) <= known.get(identity_key(file), {}).keys()
+    ]
     answers = request.digests.compute(questions, request.watch)
     found: dict[str, Mapping[Algorithm, Digest]] = {}
     for file in wanted:

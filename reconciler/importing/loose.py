@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reconciler.detect import detect_directory, rules
+from reconciler.detect import Detected, detect_directory, rules
 from reconciler.importing.claims import paths_of
-from reconciler.importing.found import Found, Request, Row
-from reconciler.importing.parts import Part, denied, is_gits, is_weight, lacks, parts, patterns
+from reconciler.importing.found import Found, Origin, Request, Row
+from reconciler.importing.parts import Part, denied, exact, is_gits, is_weight, lacks, parts, selection
 from reconciler.inert import few, inert
 from reconciler.naming import Named
+from reconciler.sources import headers
 from reconciler.state import Algorithm, Artifact, Digest, ObservedFile, Pin
 
 _OF_ONE_MODEL = ("config.json", "model_index.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json")
@@ -80,20 +81,13 @@ def model(folder: Folder, paths: tuple[str, ...], request: Request, place: Place
         return Row("left-out", few(paths), bad, where)
     digests = {path: folder.known[folder.files[path].path]["sha256"] for path in paths}
     notes = tuple(problem for problem in seen.problems if "the name says" in problem)
-    if (found := _of_lock(folder, paths, digests, request)) is not None:
-        said, pin = found
-        notes = (*notes, "the lock knows where these bytes come from")
-        return Found(said, pin, location=place, notes=notes, where=where)
-    artifacts = tuple(
-        Artifact(path, folder.files[path].size, digests[path], url=(here / path).as_uri()) for path in sorted(paths)
-    )
-    source = f"file:{here / paths[0]}" if len(paths) == 1 else f"file:{here}"
-    said = {"source": source}
-    if len(paths) > 1 and (chosen := patterns(Part(paths), list(folder.files))):
-        said["files"] = chosen
-    if seen.quant and seen.format == "gguf" and not rules.quant_from_name(paths[0]):
-        said["quant"] = seen.quant
-    pin = Pin(source, None, artifacts)
+    origin = request.known.get(digests[paths[0]]) if len(paths) == 1 else None
+    if origin is not None:
+        if (found := _of_lock(folder, paths[0], origin, place)) is not None:
+            notes = (*notes, "the lock knows where these bytes come from")
+            return Found(*found, location=place, notes=notes, where=where)
+        why = f"the same bytes as {origin[1].path} of {origin[0].source}, under a name that only this place knows"
+    said, pin = _of_itself(folder, paths, digests, seen)
     if (astray := _astray(folder, paths, said, pin, place)) is not None:
         return Row("left-out", few(paths), astray, where)
     family = Path(paths[0]).stem if len(paths) == 1 else here.name
@@ -102,16 +96,40 @@ def model(folder: Folder, paths: tuple[str, ...], request: Request, place: Place
     return Found(said, pin, named=named, location=place, notes=(*notes, told), where=where)
 
 
-def _of_lock(
-    folder: Folder, paths: tuple[str, ...], digests: Mapping[str, Digest], request: Request
-) -> tuple[dict[str, Any], Pin] | None:
-    """Return what the lock knows of the only file of a model, where it lies as its source would have it."""
-    origin = request.known.get(digests[paths[0]]) if len(paths) == 1 and not folder.path else None
-    if origin is None or origin[1].path.rpartition("/")[2] != paths[0]:
-        return None
+def _of_itself(
+    folder: Folder, paths: Sequence[str], digests: Mapping[str, Digest], seen: Detected
+) -> tuple[dict[str, Any], Pin]:
+    """Return what a manifest says of files whose source is the place where they lie, and their pin."""
+    here = folder.here
+    artifacts = tuple(
+        Artifact(path, folder.files[path].size, digests[path], url=(here / path).as_uri()) for path in sorted(paths)
+    )
+    said: dict[str, Any] = {"source": f"file:{here / paths[0]}" if len(paths) == 1 else f"file:{here}"}
+    if len(paths) > 1:
+        said |= selection(Part(tuple(paths)), list(folder.files))
+    if seen.quant and seen.format == "gguf" and not rules.quant_from_name(paths[0]):
+        said["quant"] = seen.quant
+    return said, Pin(said["source"], None, artifacts)
+
+
+def _of_lock(folder: Folder, path: str, origin: Origin, place: Place) -> tuple[dict[str, Any], Pin] | None:
+    """Return what a manifest says of a file with the source that the lock knows, where that means this very place."""
     pin, artifact = origin
-    said: dict[str, Any] = {"source": pin.source, **({"files": [artifact.path]} if len(pin.files) > 1 else {})}
-    return said, Pin(pin.source, pin.revision, (artifact,), pin.license)
+    said, mine = of_one(pin, artifact)
+    below = f"{folder.path}/" if folder.path else ""
+    wanted = [placed for placed, _ in paths_of(said, place[1], mine)]
+    return (said, mine) if wanted == [f"{below}{path}"] else None
+
+
+def of_one(pin: Pin, artifact: Artifact) -> tuple[dict[str, Any], Pin]:
+    """Return what a manifest says of one file of a pin, and the pin of that file alone.
+
+    A pin may be of some files of a repository: only the name of the file means it and nothing else.
+    """
+    is_named = len(pin.files) > 1 or pin.source.startswith("hf:")
+    said: dict[str, Any] = {"source": pin.source, **({"files": [exact(artifact.path)]} if is_named else {})}
+    about = {key: value for key, value in pin.about.items() if key != headers.KEY}  # those are of all its files
+    return said, Pin(pin.source, pin.revision, (artifact,), pin.license, about=about)
 
 
 def _astray(folder: Folder, paths: Sequence[str], said: Mapping[str, Any], pin: Pin, place: Place) -> str | None:

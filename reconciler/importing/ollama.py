@@ -1,5 +1,6 @@
 """Import what an Ollama has: one variant an installed model, its manifest as the lock, and the place it is in.
 
+Blobs are read, once: the server never looks at them again, and the plan needs to know that they are right.
 Where the store can be read, nobody is asked. Where only the server answers, its API gives no manifests: the registry
 is asked for the tag, and a model is taken when the registry still has what is installed.
 """
@@ -15,7 +16,8 @@ from reconciler import naming, resolve, sources
 from reconciler.detect import MalformedHeader, gguf, jsonbound, rules, told_by_names
 from reconciler.errors import InputError, ReconcilerError
 from reconciler.importing.found import Found, Request, Row
-from reconciler.inert import inert
+from reconciler.importing.looking import spoilt
+from reconciler.inert import few, inert
 from reconciler.naming import Named
 from reconciler.ollama import configs, licenses, manifests, modelfile, names
 from reconciler.ollama.manifests import Layer, Manifest
@@ -46,8 +48,9 @@ def gather(request: Request) -> Iterator[Found | Row]:
         return
     for broken in seen.stored.broken:
         yield Row("problem", broken.path, f"{broken.what}; {broken.remedy}", f"{seen.stored.directory}/{broken.path}")
+    bad = _spoilt(seen.stored, request)
     for stored in seen.stored.models:
-        yield _stored(stored, seen.stored, place)
+        yield _stored(stored, seen.stored, bad, place)
     known = {model.name.key for model in seen.stored.models}
     for key in sorted(listed.keys() - known):
         why = "the server lists it, and its directory does not hold it: another server's directory?"
@@ -76,7 +79,20 @@ def _location(seen: Seen, request: Request) -> dict[str, Any]:
     return said
 
 
-def _stored(model: StoredModel, stored: Stored, place: tuple[str, Mapping[str, Any]]) -> Found | Row:
+def _spoilt(stored: Stored, request: Request) -> Mapping[str, str]:
+    """Return path -> what is wrong, for the blobs of models that do not hold what their names say: they are read."""
+    from reconciler.ollama.storage import blob_files
+
+    root = Path(stored.directory)
+    files = blob_files(root)
+    wanted = {manifests.blob_path(blob.digest): blob for model in stored.models for blob in model.manifest.blobs}
+    there = [(files[path], blob.digest) for path, blob in wanted.items() if path in files and _has(stored, blob)]
+    return spoilt(root, there, request)
+
+
+def _stored(
+    model: StoredModel, stored: Stored, bad: Mapping[str, str], place: tuple[str, Mapping[str, Any]]
+) -> Found | Row:
     """Return the variant of a model whose manifest can be read."""
     where = f"{stored.directory}/{model.path}"
     if why := _unfit(model.name, model.manifest) or _out_of_reach(model, stored):
@@ -85,6 +101,10 @@ def _stored(model: StoredModel, stored: Stored, place: tuple[str, Mapping[str, A
     if missing:
         why = f"incomplete: {len(missing)} of {len(model.manifest.blobs)} blobs are missing; `ollama pull` fetches them"
         return Row("left-out", model.name.short, why, where)
+    if damaged := [path for blob in model.manifest.blobs if (path := manifests.blob_path(blob.digest)) in bad]:
+        remedy = f"delete it, then `ollama pull {model.name.short}` fetches it anew"
+        why = f"damaged: {few(damaged)}: {bad[damaged[0]]}; {remedy}"
+        return Row("problem", model.name.short, why, f"{stored.directory}/{damaged[0]}")
     source = f"{names.SCHEME}{model.name.short}"
     pin = manifests.pin_of(source, model.data)
     about = {**pin.about, **_parameters(stored, model.manifest)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from reconciler.detect import is_pickle_name, rules
@@ -12,8 +12,10 @@ from reconciler.inert import few
 _WEIGHTS = (".gguf", ".safetensors", ".onnx", ".h5", ".msgpack")
 _GIT = frozenset({".gitattributes", ".gitignore"})
 """What a manifest takes only when it is named."""
+_DIRECTORIES = "*/**"
+"""The pattern of everything that lies in a directory."""
 _MANY = 3
-"""More files than this are told by patterns of their endings, where no list of the repository is at hand."""
+"""More files than this are told by patterns of their endings, where a list of the repository is at hand."""
 
 
 class Part(NamedTuple):
@@ -72,37 +74,48 @@ def denied(paths: Sequence[str], pickle: str) -> str:
     return f"pickle files can run code when they are loaded: {few(weights)} (`policy: {{pickle: allow}}` takes them)"
 
 
-def patterns(part: Part, listing: Iterable[str] | None) -> list[str]:
-    """Return the `files:` that mean this part of a repository; none where that is all of it.
+def selection(part: Part, listing: Iterable[str] | None) -> dict[str, list[str]]:
+    """Return the `files:` and `exclude:` that mean this part of a repository; none where that is all of it.
 
-    `listing` is everything that the repository holds, None when nobody was asked. Then many files are told by their
-    endings, so that the manifest stays readable and never means formats that are not there.
+    `listing` is everything that the repository holds; many files are then told by their endings where that means the
+    same. It is None when nobody was asked: then names are exact, and directories are left out where the part has none,
+    so that the manifest never means more than is there (the same weights once more in another form).
     """
-    everything = sorted(path for path in listing if not is_gits(path)) if listing is not None else None
-    if everything == list(part.files):
-        return []
-    exact = [_exact(path) for path in part.files]
+    named = {"files": list(dict.fromkeys(map(_shards, part.files)))}
+    flat = {**named, "exclude": [_DIRECTORIES]}
     others = [path for path in part.files if not path.lower().endswith(".gguf")]
-    if len(others) <= _MANY:
-        return exact
-    ends = [_exact(path) for path in part.files if path not in others] + _ends(others)
-    return ends if everything is None or _means(ends, everything) == set(part.files) else exact
+    if listing is None:
+        return flat if others and not any("/" in path for path in part.files) else named
+    everything = sorted(path for path in listing if not is_gits(path))
+    if everything == list(part.files):
+        return {}
+    ends = {"files": [exact(path) for path in part.files if path not in others] + _ends(others)}
+    short = [ends] if len(others) > _MANY else []
+    return next((said for said in (*short, named, flat) if _means(said, everything) == set(part.files)), named)
 
 
 def _ends(paths: Iterable[str]) -> list[str]:
-    told = {f"*{name[name.rindex('.') :]}" if "." in name[1:] else _exact(name) for name in map(_base, paths)}
+    told = {f"*{name[name.rindex('.') :]}" if "." in name[1:] else exact(name) for name in map(_base, paths)}
     return sorted(told)
 
 
-def _means(chosen: Sequence[str], paths: Iterable[str]) -> set[str]:
+def _means(said: Mapping[str, Sequence[str]], paths: Iterable[str]) -> set[str]:
     from reconciler.globs import matches
 
-    return {path for path in paths if any(matches(pattern, path) for pattern in chosen)}
+    def is_meant(path: str, key: str) -> bool:
+        return any(matches(pattern, path) for pattern in said.get(key, ()))
+
+    return {path for path in paths if is_meant(path, "files") and not is_meant(path, "exclude")}
 
 
-def _exact(path: str) -> str:
+def exact(path: str) -> str:
     """Return the pattern that means one path: what is special in a glob is put between brackets."""
     return re.sub(r"([*?\[])", r"[\1]", path)
+
+
+def _shards(path: str) -> str:
+    """Return the pattern that means a file, or all shards of it: `model-*-of-00004.safetensors`."""
+    return re.sub(r"-\d{5}-of-(\d{5})(?=\.[a-z]+$)", r"-*-of-\1", exact(path))
 
 
 def _base(path: str) -> str:

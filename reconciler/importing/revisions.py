@@ -50,6 +50,8 @@ class Match(NamedTuple):
     license: str | None = None
     branch: str = ""
     """As the Hub spells it; '' for the default one."""
+    is_whole: bool = True
+    """Whether everything that the repository holds was compared, and not only what a lock knows of it."""
 
 
 def notes(folder: Path, paths: Sequence[str]) -> dict[str, Noted]:
@@ -92,7 +94,7 @@ def by_lock(repository: str, branch: str, local: Local, known: Mapping[Digest, O
         match, lacking = _matched(local, tuple(held.values()), revision, license_)
         spelt = references.branch(references.parse(source))
         if not lacking and any(map(is_weight, match.files)) and spelt.replace("/", "_") == branch:
-            return match._replace(branch=spelt)
+            return match._replace(branch=spelt, is_whole=False)
     return None
 
 

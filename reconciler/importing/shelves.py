@@ -16,7 +16,7 @@ from reconciler.importing import loose, revisions
 from reconciler.importing.claims import paths_of
 from reconciler.importing.found import Found, Request, Row
 from reconciler.importing.looking import digests_of
-from reconciler.importing.parts import Part, denied, is_gits, is_weight, lacks, parts, patterns
+from reconciler.importing.parts import Part, denied, is_gits, is_weight, lacks, parts, selection
 from reconciler.importing.revisions import Match, Noted
 from reconciler.inert import few, inert
 from reconciler.references import parse
@@ -196,7 +196,8 @@ def _variants(root: Path, shelf: Shelf, match: Match, request: Request) -> Itera
     branch = match.branch or shelf.branch
     source = f"hf:{shelf.repository}" + (f"@{branch}" if branch else "")
     if match.strange:
-        why = f"not of the repository at {match.commit[:7]}, or edited since"
+        yes = f"not of the repository at {match.commit[:7]}, or edited since"
+        why = yes if match.is_whole else "not among the files that are locked of this repository"
         yield Row("left-out", f"{shelf.path}: {few(match.strange)}", why, where)
     local = {path: file for path, file in match.files.items() if not is_gits(path)}
     for part in parts(local):
@@ -208,10 +209,8 @@ def _variants(root: Path, shelf: Shelf, match: Match, request: Request) -> Itera
             continue
         artifacts = tuple(sorted(local[path] for path in part.files))
         pin = Pin(source, match.commit, artifacts, match.license)
-        said: dict[str, Any] = {"source": source}
         upstream = Part(tuple(file.path for file in artifacts), part.quant, part.alone)
-        if wanted := patterns(upstream, match.listing):
-            said["files"] = wanted
+        said: dict[str, Any] = {"source": source, **selection(upstream, match.listing)}
         if seen.quant and seen.format == "gguf" and told_by_names(source, upstream.files)[1] is None:
             said["quant"] = seen.quant
         notes = tuple(problem for problem in seen.problems if "the name says" in problem)
