@@ -83,6 +83,30 @@ def _refuse_misplaced(house: Path, root: str, device: int) -> None:
         )
 
 
+def closed(root: str, store: str, device: int) -> str:
+    """Say why nothing can be placed or recorded in a location and what would lift it; '' when it can. Writes nothing.
+
+    `root` is there, on the file system `device`. Only the house counts: directories below the root have owners and
+    modes of their own, and only trying tells.
+    """
+    house = store_of(store).house(root)
+    if os.path.islink(house):  # noqa: PTH114  Path.is_symlink raises where nobody may look
+        return f"{inert(house)} is a symbolic link; our directory must be a real one (remove the link)"
+    try:
+        there = next(path for path in (house, os.path.dirname(house)) if os.path.lexists(path))  # noqa: PTH120
+        other = os.stat(there).st_dev != device  # noqa: PTH116
+    except (OSError, StopIteration):
+        return ""  # only trying will tell
+    if other:
+        return (
+            f"our directory {inert(house)} would be on another file system than the root, and no file could be renamed "
+            "into place (name a root that is neither a mount point nor a link to one)"
+        )
+    own = [there, *(f"{house}/{name}" for name in _FOLDERS if there == house and os.path.lexists(f"{house}/{name}"))]
+    shut = next((path for path in own if not os.access(path, os.W_OK | os.X_OK)), None)
+    return f"{inert(shut)} cannot be written by you (look at its owner, its mode and how it is mounted)" if shut else ""
+
+
 def read_id(house: str) -> str | None:
     """Return the id of a location, None when it has none that can be read."""
     return read_plate(house).id

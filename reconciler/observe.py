@@ -10,7 +10,7 @@ from pathlib import Path
 from posixpath import dirname
 from typing import NamedTuple
 
-from reconciler.house import Plate, prepare, read_id, read_plate, staged, trashed
+from reconciler.house import Plate, closed, prepare, read_id, read_plate, staged, trashed
 from reconciler.inert import inert
 from reconciler.state import ObservedFile, ObservedLocation
 from reconciler.stores import store_of
@@ -44,7 +44,8 @@ def observe(name: str, store: str, root: str, *, expected_id: str | None) -> Obs
     id is then unreadable, because an unmounted disk is not an empty one. Without it, a root that is not there is one
     that apply will make: readable, `exists` false, `free_bytes` those of the nearest directory above it.
     A directory that cannot be read stands in `others`: what is below it is unknown, not absent. `empty_dirs` are those
-    with nothing but directories below them. Nothing is opened but directories and our own descriptions.
+    with nothing but directories below them. `read_only` says why our house cannot be used. Nothing is opened but
+    directories and our own descriptions.
     """
     told = ObservedLocation(name, store, root)
     try:
@@ -87,9 +88,14 @@ def _absent(told: ObservedLocation, expected_id: str | None) -> ObservedLocation
     above = next(folder for folder in Path(told.root).parents if folder.is_dir())
     try:
         free, total = _room(str(above))
-        return replace(told, exists=False, device=above.stat().st_dev, free_bytes=free, total_bytes=total)
+        told = replace(told, exists=False, device=above.stat().st_dev, free_bytes=free, total_bytes=total)
     except OSError as error:
         return replace(told, exists=False, readable=False, why=_cannot(str(above), error))
+    shut = not os.access(above, os.W_OK | os.X_OK)
+    why = (
+        f"{inert(told.root)} is not there, and you cannot make it in {inert(str(above))} (make it, with rights for you)"
+    )
+    return replace(told, read_only=why) if shut else told
 
 
 def _stranger(plate: Plate, expected_id: str | None) -> str:
@@ -116,6 +122,7 @@ def _looked_through(told: ObservedLocation, warnings: tuple[str, ...]) -> Observ
         empty_dirs=tuple(sorted(found.empty())),
         staged=in_stage,
         trash=in_trash,
+        read_only=closed(told.root, told.store, told.device),
         warnings=(*warnings, *found.warnings(), *about_stage, *about_trash),
     )
 

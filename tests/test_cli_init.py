@@ -262,3 +262,9 @@ def test_a_report_of_what_was_found_can_be_kept(machine: Machine) -> None:
     init(machine, "--yes", "--offline", "--report", "found.json")
 
     assert json.loads(Path("found.json").read_text())["summary"]["imported"] == 1
+
+
+def test_a_place_that_nobody_can_look_into_is_no_place(tmp_path: Path) -> None:
+    endless = "/" + "a" * 300  # what the system refuses to look at; for root, whom no mode of a directory stops
+
+    assert not [each for each in find({"LLAMA_CACHE": endless, "HF_HOME": endless}) if each.path.startswith(endless)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import DiskError
-from reconciler.house import is_payload
+from reconciler.house import closed, is_payload
 from reconciler.observe import Question, observe, observe_all, prepare, read_id
 from reconciler.state import ObservedFile, ObservedLocation, Staged, Trashed
 
@@ -165,7 +165,10 @@ def look_as_nobody(world: Path, root: str) -> list[object]:
         os.setuid(65534)
         seen = look(Path("/") / root)
         os.write(
-            writer, json.dumps([seen.readable, seen.why, list(seen.files), dict(seen.others), seen.empty_dirs]).encode()
+            writer,
+            json.dumps(
+                [seen.readable, seen.why or seen.read_only, list(seen.files), dict(seen.others), seen.empty_dirs]
+            ).encode(),
         )
         os._exit(0)
     os.close(writer)
@@ -195,6 +198,40 @@ def test_a_root_that_cannot_be_read_is_unreadable(world: Path) -> None:
     readable, why, *_ = look_as_nobody(world, "root")
     assert readable is False
     assert "Permission denied" in str(why)
+
+
+@needs_root
+def test_a_root_in_which_nobody_may_write_is_read_only_and_one_that_is_ours_is_not(world: Path) -> None:
+    write(world / "root/a")
+    (world / "root").chmod(0o555)
+    readable, why, files, *_ = look_as_nobody(world, "root")
+    assert (readable, files) == (True, ["a"])
+    assert "cannot be written by you" in str(why)
+    (world / "root").chmod(0o777)
+    assert look_as_nobody(world, "root")[1] == ""  # the control
+
+
+@needs_root
+def test_a_root_that_is_not_there_and_that_nobody_may_make_is_read_only(world: Path) -> None:
+    (world / "above").mkdir()
+    (world / "above").chmod(0o555)
+    readable, why, *_ = look_as_nobody(world, "above/root")
+    assert readable is True
+    assert "you cannot make it" in str(why)
+
+
+def test_a_house_that_is_a_link_serves_nobody(world: Path) -> None:
+    write(world / "root/a")
+    (world / "other").mkdir()
+    (world / "root/.reconciler").symlink_to(world / "other")
+    assert "symbolic link" in look(world / "root").read_only
+
+
+def test_a_root_that_leads_to_another_disk_than_its_house_is_read_only(world: Path) -> None:
+    write(world / "hub/a")
+    seen = look(world / "hub", store="hf-cache")
+    assert seen.read_only == "" == closed(str(world / "hub"), "hf-cache", seen.device)
+    assert "another file system" in closed(str(world / "hub"), "hf-cache", seen.device + 1)
 
 
 def test_a_location_of_a_store_that_we_do_not_know_is_unreadable(world: Path) -> None:

@@ -44,10 +44,10 @@ def _location(place: ObservedLocation, mount: Mount | None, min_free: int, is_re
     identity = "; id as recorded" if is_recorded else ""
     yield Check(name, "ok", f"{place.root}{kind}, {human_bytes(place.free_bytes)} free{identity}{state}")
     there = _nearest(place)
-    if why := unwritable(there):
+    if place.read_only:
+        yield Check(name, "problem", place.read_only)
+    elif why := unwritable(there):
         yield Check(name, "problem", f"{there}: {why}", "check its owner, its mode and how it is mounted")
-    if place.exists and (why := _misplaced(place)):
-        yield Check(name, "problem", why, "name a root that is neither a mount point nor a link to one")
     if mount is not None and mount.kind in filesystems.SMALL_FILES:
         yield Check(name, "warning", f"{mount.kind} holds no file of 4 GiB or more", "use exFAT or a Linux file system")
     if place.free_bytes < min_free:
@@ -82,20 +82,6 @@ def unwritable(path: str) -> str:
     except OSError as error:
         return error.strerror or "cannot be looked at"
     return "" if os.access(path, os.W_OK | os.X_OK) else "no permission to write"
-
-
-def _misplaced(place: ObservedLocation) -> str:
-    """Return why our own directory could not serve this root: names are moved from it, which needs one file system."""
-    from reconciler.stores import store_of
-
-    house = Path(store_of(place.store).house(place.root))
-    if house.is_symlink():
-        return f"{house} is a symbolic link; our directory must be a real one"
-    try:
-        device = (house if house.exists() else house.parent).stat().st_dev
-    except OSError as error:
-        return f"{house}: {error.strerror}"
-    return f"{house} is on another file system than {place.root}" if device != place.device else ""
 
 
 def _nearest(place: ObservedLocation) -> str:

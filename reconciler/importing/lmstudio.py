@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def _root(request: Request) -> Path:
     usual = (_pointed(home) / "models", home / ".cache/lm-studio/models")
     chosen = chosen_directory()
     for folder in (*([chosen] if chosen else []), *usual):
-        if folder.is_dir():
+        if os.path.isdir(folder):  # noqa: PTH112  Path.is_dir raises where nobody may look
             return folder
     raise InputError(
         "no directory of LM Studio's models is where it usually is", where=str(usual[0]),

@@ -165,11 +165,16 @@ def _there(tool: Tool, environ: Mapping[str, str], system: str) -> Iterator[str]
     usual = tool.mac if system == "darwin" else tool.linux
     for text in (*moved, *usual):
         path = Path(text).expanduser().absolute()
-        if path.is_dir():
+        if _is_dir(path):
             yield str(path)
     if "WSL_DISTRO_NAME" in environ:
         for pattern in tool.windows:
-            yield from sorted(path for path in glob(pattern) if Path(path).is_dir())  # noqa: PTH207  a pattern of roots
+            yield from sorted(path for path in glob(pattern) if _is_dir(path))  # noqa: PTH207  a pattern of roots
+
+
+def _is_dir(path: Path | str) -> bool:
+    """Whether a directory is there; one in a place that nobody may look into is not, for us."""
+    return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises for such a place
 
 
 def _counts(folder: str, name: str) -> bool:
