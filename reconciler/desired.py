@@ -99,20 +99,25 @@ def _place(
         return Undecided(name, location, str(error), variant.source)
     if astray := misplaced(wish.modelfile, store):
         return Undecided(name, location, astray, variant.source)
-    attributes = Attributes(
+    said = claims(variant, roles)
+    attributes = replace(said, license=said.license or pin.license, modelfile=wish.modelfile)
+    blocked = _pickles(pin, manifest.policy.pickle) or _claims(variant, told, quant_told)
+    where = loaded.where("variants", name)
+    return Desired(address, pin, layout, attributes, where, told, quant_told, blocked)
+
+
+def claims(variant: Variant, roles: tuple[tuple[str, int], ...]) -> Attributes:
+    """Return what the manifest says of a variant besides its bytes, whether or not anybody knows them yet."""
+    return Attributes(
         backend=variant.backend,
         format=variant.format,
         quant=variant.quant,
         served_as=variant.served_as,
-        license=variant.license or pin.license,
+        license=variant.license,
         protect=variant.protect,
         roles=roles,
         metadata=variant.metadata,
-        modelfile=wish.modelfile,
     )
-    blocked = _pickles(pin, manifest.policy.pickle) or _claims(variant, told, quant_told)
-    where = loaded.where("variants", name)
-    return Desired(address, pin, layout, attributes, where, told, quant_told, blocked)
 
 
 def _told(pin: Pin) -> tuple[str | None, str | None]:

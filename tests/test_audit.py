@@ -55,6 +55,12 @@ def test_filters_of_one_kind_add_up_and_of_several_kinds_must_all_fit(
     assert names(box.run("list", "box.yaml", "--json", *filters).json) == wanted
 
 
+def test_what_is_only_declared_has_what_the_manifest_says_of_it_before_anybody_was_asked(box: Box) -> None:
+    told = box.run("list", "box.yaml", "--state", "absent", "--backend", "vllm", "--role", "chat", "--json").json
+
+    assert [(each["address"], each["served_as"]) for each in told["variants"]] == [("tiny-chat", "tiny")]
+
+
 def test_each_variant_has_the_state_of_its_worst_file(box: Box) -> None:
     box.apply()
     box.without("tiny-gguf-iq4_xs")

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -121,14 +121,20 @@ SOURCES = {
 }
 
 
-def test_every_kind_of_source_has_a_place_in_a_bill_of_materials(box: Box) -> None:
-    variants = "".join(
-        f"  {name}: {{ source: '{source}', location: {'o' if source.startswith('ollama') else 'w'} }}\n"
-        for name, (source, _) in SOURCES.items()
+def declare(box: Box, variants: Mapping[str, tuple[str, str]]) -> None:
+    """Write a manifest of variants: name -> source and licence."""
+    lines = "".join(
+        f"  {name}: {{ source: '{source}', location: {'o' if source.startswith('ollama') else 'w'}"
+        f"{f', license: {json.dumps(license_)}' if license_ else ''} }}\n"
+        for name, (source, license_) in variants.items()
     )
     places = f"  w: {{ store: flat, root: {box.here}/w }}\n  o: {{ store: ollama, models: {box.here}/o }}\n"
     head = f"version: 1\nname: box\nregistry: {box.here}/registry\n"
-    box.manifest.write_text(f"{head}locations:\n{places}variants:\n{variants}")
+    box.manifest.write_text(f"{head}locations:\n{places}variants:\n{lines}")
+
+
+def test_every_kind_of_source_has_a_place_in_a_bill_of_materials(box: Box) -> None:
+    declare(box, {name: (source, "") for name, (source, _) in SOURCES.items()})
 
     told = box.run("export", "box.yaml", "--to", "cyclonedx")
 
@@ -136,6 +142,69 @@ def test_every_kind_of_source_has_a_place_in_a_bill_of_materials(box: Box) -> No
     assert {
         each["name"]: each.get("externalReferences", [{"url": ""}])[0]["url"] for each in told.json["components"]
     } == {name: url for name, (_, url) in SOURCES.items()}
+
+
+LICENCES = (
+    "afl-3.0", "agpl-3.0", "apache-2.0", "artistic-2.0", "bigscience-openrail-m", "bsd", "bsd-2-clause",
+    "bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0", "cc", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc-by-nc-2.0",
+    "cc-by-nc-4.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-sa-3.0",
+    "cc-by-sa-4.0", "cc0-1.0", "cdla-permissive-2.0", "cdla-sharing-1.0", "creativeml-openrail-m", "ecl-2.0",
+    "epl-2.0", "etalab-2.0", "eupl-1.2", "gemma", "gfdl", "gpl", "gpl-2.0", "gpl-3.0", "isc", "lgpl-2.1",
+    "lgpl-3.0", "llama3.3", "lppl-1.3c", "mit", "mpl-2.0", "ms-pl", "ncsa", "odbl", "odc-by", "ofl-1.1",
+    "openrail++", "osl-3.0", "other", "pddl", "postgresql", "unknown", "unlicense", "wtfpl", "zlib",
+)  # fmt: skip
+"""What the Hub calls licences: some are of SPDX, in another spelling."""
+
+
+def exported(box: Box, *more: str) -> str:
+    """Return the bill of materials."""
+    told = box.run("export", "box.yaml", "--to", "cyclonedx", *more)
+    assert told.code == 0, told.err
+    return told.out
+
+
+def judged(text: str) -> str:
+    """Return what the official strict schema says against a document, '' for nothing."""
+    pytest.importorskip("cyclonedx", reason="the schemas are in cyclonedx-python-lib")
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    return str(JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) or "")
+
+
+def test_a_bill_of_materials_keeps_to_the_strict_schema_before_and_after_an_apply(box: Box) -> None:
+    box.write({"served_as: tiny": 'served_as: "tïny"\n    license: "Ours, <b>not</b> yours"\n    protect: true'})
+    before = exported(box)
+    box.apply()
+    after = exported(box, "--timestamp")
+
+    assert judged(before) == judged(after) == ""
+    assert judged(after.replace("Apache-2.0", "apache-2.0")) != ""  # the control: an id that is none
+
+
+def test_every_source_and_licence_keeps_to_the_strict_schema(box: Box) -> None:
+    declare(box, {f"l{number}": (f"hf:acme/m{number}", text) for number, text in enumerate(LICENCES)}
+            | {name: (source, "") for name, (source, _) in SOURCES.items()})  # fmt: skip
+
+    text = exported(box)
+    told = {each["name"]: each.get("licenses", [{}])[0].get("license") for each in json.loads(text)["components"]}
+
+    assert judged(text) == ""
+    named = [told[f"l{number}"]["name"] for number in range(len(LICENCES)) if "name" in told[f"l{number}"]]
+    assert named == [
+        "bigscience-openrail-m", "bsd", "cc", "creativeml-openrail-m", "gemma", "gfdl", "gpl", "llama3.3", "openrail++",
+        "other", "unknown",
+    ]  # fmt: skip
+
+
+def test_package_urls_are_in_their_canonical_form(box: Box) -> None:
+    package = pytest.importorskip("packageurl", reason="it comes with cyclonedx-python-lib")
+    declare(box, {"a": ("https://example.org/a%20b/m+x.gguf?download=true", ""), "b": ("hf:Acme/Tiny.Chat-1_b", "")})
+
+    urls = [each["purl"] for each in json.loads(exported(box))["components"]]
+
+    assert [str(package.PackageURL.from_string(url)) for url in urls] == urls
+    assert package.PackageURL.from_string(urls[1]).name == "Tiny.Chat-1_b"
 
 
 def test_a_registry_for_imageworks_has_its_field_names_and_nothing_of_ours(box: Box) -> None:

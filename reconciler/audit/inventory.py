@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from reconciler.globs import matches_text
@@ -90,8 +91,16 @@ def recorded(
     return sorted(items, key=lambda item: (item.address.location, item.address.variant))
 
 
-def absent(desired: Iterable[Desired], undecided: Iterable[Undecided], items: Iterable[Item]) -> list[Item]:
-    """Return an item for every variant that is declared and not recorded anywhere."""
+def absent(
+    desired: Iterable[Desired],
+    undecided: Iterable[Undecided],
+    items: Iterable[Item],
+    claims: Mapping[str, Attributes] = MappingProxyType({}),
+) -> list[Item]:
+    """Return an item for every variant that is declared and not recorded anywhere.
+
+    `claims` are what the manifest says of variants, for those that nobody could ask about.
+    """
     known = {item.address.variant for item in items}
     found = [
         Item(each.address, "absent", _told(each), each.pin, None, each.pin.source)
@@ -99,10 +108,13 @@ def absent(desired: Iterable[Desired], undecided: Iterable[Undecided], items: It
         if each.address.variant not in known
     ]
     found += [
-        Item(Address(each.variant, each.location), "absent", Attributes(), None, None, each.source)
+        Item(
+            Address(each.variant, each.location), "absent", claims.get(each.variant, Attributes()), None, None,
+            each.source,
+        )
         for each in undecided
         if each.variant not in known
-    ]
+    ]  # fmt: skip
     return sorted(found, key=lambda item: (item.address.location, item.address.variant))
 
 

@@ -1,4 +1,4 @@
-"""What is known of all files of a machine without reading one: records, and the cache of digests."""
+"""What is known without reading a file or asking anybody: digests of what is here, variants that are only declared."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from reconciler.state import Algorithm, Digest, identity_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from reconciler.audit.inventory import Item
     from reconciler.content import Contents
     from reconciler.manifest import Loaded
     from reconciler.registry import Registry
@@ -35,3 +38,16 @@ def contents_of(loaded: Loaded, registry: Registry, means: Means) -> Contents:
             if file is not None and same and placed.digest.startswith("sha256:"):
                 known.setdefault(identity_key(file), {"sha256": placed.digest})
     return replace(contents, known=known)
+
+
+def only_declared(loaded: Loaded, recorded: Iterable[Item]) -> list[Item]:
+    """Return an item for every variant that is declared and not recorded, as the lock has it. Raise LockfileError."""
+    from reconciler import lockfile
+    from reconciler.audit.inventory import absent
+    from reconciler.desired import claims, desire, role_positions
+
+    lock = lockfile.read(lockfile.path_for(loaded.path))
+    wanted = desire(loaded, lock.pins if lock else {}, {})
+    roles = role_positions(loaded.manifest.roles)
+    said = {name: claims(variant, roles.get(name, ())) for name, variant in loaded.manifest.variants.items()}
+    return absent(wanted.variants, wanted.undecided, recorded, said)

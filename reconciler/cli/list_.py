@@ -136,12 +136,9 @@ def _look(loaded: Loaded, registry: Registry, *, states: bool, declared: bool) -
             findings = verify(records, contents.locations, means.digests, full=False, watch=means.watch).findings
     items = inventory.recorded(contents.ours, loaded.manifest.variants, findings)
     if declared:
-        from reconciler import lockfile
-        from reconciler.desired import desire
+        from reconciler.audit.knowing import only_declared
 
-        lock = lockfile.read(lockfile.path_for(loaded.path))
-        wanted = desire(loaded, lock.pins if lock else {}, {})
-        items += inventory.absent(wanted.variants, wanted.undecided, items)
+        items += only_declared(loaded, items)
     return contents, items
 
 

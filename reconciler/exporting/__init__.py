@@ -43,17 +43,14 @@ def gathered(loaded: Loaded, registry: Registry, chosen: Settings, *, timestamp:
     """Return all that any form needs; nobody is asked, and no file of a model is read. Raise LockfileError."""
     from datetime import UTC, datetime
 
-    from reconciler import lockfile
     from reconciler.audit import inventory
-    from reconciler.desired import desire
+    from reconciler.audit.knowing import only_declared
     from reconciler.registry import merged
     from reconciler.registry.entry import key_of
     from reconciler.survey import look
 
-    lock = lockfile.read(lockfile.path_for(loaded.path))
-    wanted = desire(loaded, lock.pins if lock else {}, {})
     items = inventory.recorded(look(loaded, registry).ours)
-    items += inventory.absent(wanted.variants, wanted.undecided, items)
+    items += only_declared(loaded, items)
     ours = [entry for entry in merged(registry) if (key := key_of(entry)) and key.manifest == loaded.identity]
     stamp = datetime.now(UTC).isoformat(timespec="seconds") if timestamp else ""
     return Exported(loaded, tuple(items), tuple(ours), stamp, chosen.endpoint, chosen.civitai_endpoint)

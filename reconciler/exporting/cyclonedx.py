@@ -32,9 +32,9 @@ _SPDX = {
         "CC-BY-SA-3.0", "CC-BY-SA-4.0", "CC0-1.0", "CDLA-Permissive-1.0", "CDLA-Permissive-2.0", "CDLA-Sharing-1.0",
         "ECL-2.0", "EPL-1.0", "EPL-2.0", "EUPL-1.1", "EUPL-1.2", "GFDL-1.3", "GPL-2.0", "GPL-3.0", "ISC", "LGPL-2.1",
         "LGPL-3.0", "LPPL-1.3c", "MIT", "MPL-2.0", "MS-PL", "NCSA", "OFL-1.1", "ODbL-1.0", "OSL-3.0", "PDDL-1.0",
-        "PostgreSQL", "Unlicense", "WTFPL", "Zlib",
+        "PostgreSQL", "Unlicense", "WTFPL", "Zlib", "etalab-2.0",
     )
-}  # fmt: skip
+} | {"odbl": "ODbL-1.0", "odc-by": "ODC-By-1.0", "pddl": "PDDL-1.0"}  # fmt: skip
 """Names that the Hub gives licences, in the spelling of https://spdx.org/licenses/; every other name is a name."""
 
 _FOR_PEOPLE = "https://ollama.com"
@@ -118,7 +118,7 @@ def _purl(reference: Reference, revision: str | None, files: list[Artifact]) -> 
         address = f"{reference.scheme}://{reference.repository}/{quote(reference.path)}"
         hashed = [file.digest for file in files if file.digest.startswith("sha256:")]
         checksum = f"checksum={hashed[0]}&" if len(hashed) == 1 else ""
-        return f"pkg:generic/{name}?{checksum}download_url={quote(address, safe='')}"
+        return f"pkg:generic/{name}?{checksum}download_url={quote(address, safe=':/')}"
     return None
 
 
