@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from reconciler import air
+from reconciler.inert import suggest
 from reconciler.ollama import names
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -23,6 +24,9 @@ _REVISION = re.compile(r"(?![-/@])(?!.*(?:\.\.|//|@\{|/\.|\.lock(?:/|$)))[^\x00-
 
 _NUMBER = r"[1-9][0-9]{0,18}"
 _CIVITAI = re.compile(rf"(?P<model>{_NUMBER})(?:@(?P<version>{_NUMBER}))?(?:\+(?P<file>{_NUMBER}))?")
+
+_SCHEMES = ("hf", "ollama", "civitai", "https", "http", "file")
+_SPELLINGS = {"huggingface": "hf", "hugging-face": "hf", "hub": "hf", **{scheme: scheme for scheme in _SCHEMES}}
 
 EXPECTED = (
     "hf:owner/repo[@revision], ollama:[host/][namespace/]model[:tag], civitai:model[@version][+file], "
@@ -65,7 +69,39 @@ def parse(source: str) -> Reference:
         case "file" if colon:
             return _parse_file(source, rest)
         case _:
-            raise ValueError(f"not a source: {source[:200]!r}; expected {EXPECTED}")
+            near = meant(source)
+            more = f"did you mean {near[:200]}?" if near else f"expected {EXPECTED}"
+            raise ValueError(f"not a source: {source[:200]!r}; {more}")
+
+
+def meant(text: str) -> str:
+    """Return the source that a spelling which is none probably means, '' when nothing is near.
+
+    Such spellings are `owner/repo`, `HF:…`, `hf://…`, `huggingface:…`, `llama3.2:3b` and a path.
+    """
+    scheme, colon, rest = text.strip().partition(":")
+    tries = []
+    if colon:
+        spelt = _SPELLINGS.get(scheme.lower())
+        known = spelt or suggest(scheme.lower(), _SCHEMES)
+        tries += [f"ollama:{text.strip()}"] * (not spelt and not set(":/") & set(rest))  # MODEL:TAG
+        tries += [f"{known}:{rest.strip().lstrip('/')}"] * (known in ("hf", "ollama", "civitai"))
+        tries += [f"{known}:{rest.strip()}"] * bool(known)
+    elif scheme.startswith("/"):
+        tries = [f"file:{scheme}"]
+    elif scheme.partition("/")[0] in ("huggingface.co", "hf.co", "civitai.com"):
+        tries = [f"https://{scheme}"]
+    elif scheme.count("/") == 1 and not scheme.startswith((".", "~")):
+        tries = [f"hf:{scheme}"]
+    return next((found for found in tries if found != text and _is_source(found)), "")
+
+
+def _is_source(text: str) -> bool:
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_commit(revision: str | None) -> bool:
@@ -88,7 +124,9 @@ def _parse_hub(source: str, rest: str) -> Reference:
     repository, at, revision = rest.partition("@")
     owner, slash, name = repository.partition("/")
     if not slash or not all(_HUB_NAME.fullmatch(part) for part in (owner, name)) or name.endswith(".git"):
-        raise ValueError(f"not a repository of the Hub: {source[:200]!r}; expected hf:owner/repo[@revision]")
+        near = meant(source) if rest.startswith("/") else ""
+        more = f"did you mean {near}?" if near else "expected hf:owner/repo[@revision]"
+        raise ValueError(f"not a repository of the Hub: {source[:200]!r}; {more}")
     if at and not _REVISION.fullmatch(revision):
         raise ValueError(f"not a branch, tag or commit: {revision[:200]!r} in {source[:200]!r}")
     return Reference("hf", repository, revision if at else None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.references import Reference, branch, is_commit, parse
+from reconciler.references import Reference, branch, is_commit, meant, parse
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -57,6 +57,29 @@ def test_every_form_of_a_source_is_taken_apart(source: str, reference: Reference
 def test_what_is_no_source_is_refused_with_a_reason(source: str) -> None:
     with pytest.raises(ValueError, match=r"expected|not a|cannot|must not|another"):
         parse(source)
+
+
+@pytest.mark.parametrize(
+    ("written", "is_meant"),
+    [
+        ("owner/repo", "hf:owner/repo"),
+        ("HF:owner/repo", "hf:owner/repo"),
+        ("hf://owner/repo", "hf:owner/repo"),
+        ("huggingface:owner/repo@v1", "hf:owner/repo@v1"),
+        ("hf: owner/repo", "hf:owner/repo"),
+        ("huggingface.co/owner/repo", "https://huggingface.co/owner/repo"),
+        ("olama:qwen3:8b", "ollama:qwen3:8b"),
+        ("llama3.2:3b", "ollama:llama3.2:3b"),
+        ("htps://host/m.gguf", "https://host/m.gguf"),
+        ("/srv/m.gguf", "file:/srv/m.gguf"),
+        ("s3://bucket/m.gguf", ""),
+        ("../m.gguf", ""),
+        ("model", ""),
+        ("hf:owner/repo", ""),
+    ],
+)
+def test_the_source_that_a_near_miss_means_is_named(written: str, is_meant: str) -> None:
+    assert meant(written) == is_meant
 
 
 @pytest.mark.parametrize("url", ["https://u:canary@host/x", "https://u:canary@h:99999/x", "https://host/?t=canary"])

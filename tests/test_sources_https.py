@@ -234,3 +234,30 @@ def test_a_proxy_of_the_environment_is_used_except_for_hosts_that_go_without(hub
     hub.reset_log()
     wire.send("HEAD", f"{hub.url}/m.gguf", a_world(hub))
     assert [(request.origin, request.path) for request in hub.requests] == [("hub", "/m.gguf")]
+
+
+@pytest.mark.parametrize(
+    ("page", "is_meant"),
+    [
+        ("https://huggingface.co/owner/repo", "hf:owner/repo?"),
+        ("https://hf.co/owner/repo/tree/v2", "hf:owner/repo@v2?"),
+        ("https://huggingface.co/owner/repo/blob/main/a/b.gguf", "hf:owner/repo with `files: [a/b.gguf]`?"),
+        ("https://civitai.com/models/1/name?modelVersionId=2", "civitai:1@2?"),
+    ],
+)
+def test_the_page_of_a_model_is_no_file_and_the_source_that_it_means_is_named(page, is_meant):
+    with pytest.raises(ValueError, match="a page for people") as refused:
+        sources.check(page)
+    assert str(refused.value).endswith(f"did you mean {is_meant}")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "https://huggingface.co/owner/repo/resolve/main/a.gguf",
+        "https://civitai.com/api/download/models/2",
+        "https://example.org/owner/repo",
+    ],
+)
+def test_the_address_of_a_file_is_taken_wherever_it_lies(file):
+    sources.check(file)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol, cast
 
 from reconciler.errors import SourceError
-from reconciler.inert import suggest
 from reconciler.located import Located
+from reconciler.references import EXPECTED, meant
 from reconciler.secrets import Secret
 from reconciler.sources.world import World
 from reconciler.state import Artifact, Pin
@@ -85,14 +85,9 @@ def source_of(reference: str) -> Source:
     scheme = scheme_of(reference)
     if scheme in SOURCES:
         return cast("Source", importlib.import_module(f"{__name__}.{SOURCES[scheme]}"))
-    shown = reference[:100]
-    if not scheme and reference.count("/") == 1 and not reference.startswith(("/", ".", "~")):
-        raise ValueError(f"{shown!r} names no kind of source; did you mean hf:{shown}?")
-    if reference.startswith("/"):
-        raise ValueError(f"{shown!r} names no kind of source; did you mean file:{shown}?")
-    near = suggest(scheme, SOURCES) if scheme else None
-    more = f"did you mean {near}:?" if near else f"expected {_known()}"
-    raise ValueError(f"{shown!r} is of no kind of source that we know; {more}")
+    near = meant(reference)
+    more = f"did you mean {near[:200]}?" if near else f"expected {EXPECTED}"
+    raise ValueError(f"{reference[:100]!r} names no kind of source; {more}")
 
 
 def check(reference: str, *, insecure: bool = False) -> None:
@@ -144,7 +139,3 @@ def access(pin: Pin, world: World) -> str | None:
         support = Pin(pin.support.source, pin.support.revision, lent)
         reason = source_of(support.source).access(support, world)
     return reason
-
-
-def _known() -> str:
-    return "hf:owner/repo[@revision], ollama:model[:tag], civitai:model[@version], urn:air:…, https://… and file:/…"

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from email.message import Message
 from urllib.parse import unquote
 
+from reconciler import links
 from reconciler.errors import AccessError, NotFoundError, SourceError
 from reconciler.inert import human_bytes, inert
 from reconciler.located import Located
@@ -37,6 +38,7 @@ def check(reference: str, *, insecure: bool = False) -> None:
     """Raise ValueError, with the reason, when `reference` is not the address of a file that we would fetch."""
     parts = urls.check(reference)
     parse(reference)
+    _refuse_page(reference)
     if "#" in reference:
         raise ValueError("a URL with a fragment; leave out what stands from # on")
     if name := urls.secret_in(reference):
@@ -45,6 +47,15 @@ def check(reference: str, *, insecure: bool = False) -> None:
         raise ValueError("plain http can be changed on its way; use https, or say `insecure: true` for this variant")
     if not insecure and urls.is_private(parts.hostname or ""):
         raise ValueError(f"{parts.hostname} is a private address; say `insecure: true` if this variant may use it")
+
+
+def _refuse_page(reference: str) -> None:
+    """Raise ValueError for the page of a model or file where a file must stand: what a browser's address line says."""
+    found = links.read(reference)
+    page = found.source.startswith("hf:") and "/resolve/" not in reference and "/raw/" not in reference
+    if page or (found.source.startswith("civitai:") and "/api/" not in reference):
+        files = f" with `files: [{found.file}{'**' * found.file.endswith('/')}]`" if found.file else ""
+        raise ValueError(f"{reference[:200]!r} is a page for people, not a file; did you mean {found.source}{files}?")
 
 
 def resolve(request: Request, world: World) -> Pin:
