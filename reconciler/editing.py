@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from reconciler.inert import inert
 from reconciler.yamlread import read
 
 if TYPE_CHECKING:
+    from reconciler.manifest import Loaded
     from reconciler.splicing import Cut, Sheet
 
 _BOM = "\ufeff"
@@ -59,30 +60,51 @@ def add_roles(text: str, roles: Mapping[str, Sequence[str]], *, where: str = "ma
     return _edited(text, cuts, meant, where) if any(lacking.values()) or lacking.keys() - held.keys() else text
 
 
-def remove_variant(text: str, name: str, *, where: str = "manifest") -> str:
-    """Return the manifest without a variant, in no role either; a text that lacks it comes back as it is.
+def remove_variants(text: str, names: Collection[str], *, where: str = "manifest") -> str:
+    """Return the manifest without these variants, in no role either; a text that lacks them comes back as it is.
 
-    Comments inside the entry go with it, those above it stay.
+    Comments inside an entry go with it, those above it stay.
     """
     from reconciler import splicing
 
+    text = out_of_roles(text, names, where=where)
     value = _value(text, where)
-    meant = copy.deepcopy(value)
-    said = meant.get("variants") or {}
-    roles = meant.get("roles") or {}
-    if said.pop(name, None) is None and not any(name in (names or ()) for names in roles.values()):
+    held = value.get("variants") or {}
+    if held.keys().isdisjoint(names):
         return text
-    for role, names in roles.items():
-        roles[role] = [each for each in names or () if each != name] if name in (names or ()) else names
+    meant = {**value, "variants": {name: said for name, said in held.items() if name not in names}}
 
     def cuts(page: Sheet) -> list[Cut]:
         section = splicing.find(page.root, "variants")
-        held = splicing.pairs(section.value if section else None)
-        made = [
-            one for at, pair in enumerate(held) if section and pair.key.value == name
-            for one in splicing.drop(page, section.value, at)
-        ]  # fmt: skip
-        return made + _out_of_roles(page, name)
+        pairs = splicing.pairs(section.value if section else None)
+        going = [at for at, pair in enumerate(pairs) if pair.key.value in names]
+        return splicing.drop(page, section.value, going) if section else []
+
+    return _edited(text, cuts, meant, where)
+
+
+def out_of_roles(text: str, names: Collection[str], *, where: str = "manifest") -> str:
+    """Return the manifest with these variants in no role; a role that loses its last one stays, as an empty list."""
+    from reconciler import splicing
+
+    value = _value(text, where)
+    roles = value.get("roles") or {}
+    kept = {role: [each for each in listed or () if each not in names] for role, listed in roles.items()}
+    changed = {role for role, listed in roles.items() if len(kept[role]) != len(listed or ())}
+    if not changed:
+        return text
+    meant = {**value, "roles": {role: kept[role] if role in changed else roles[role] for role in roles}}
+
+    def cuts(page: Sheet) -> list[Cut]:
+        section = splicing.find(page.root, "roles")
+        made: list[Cut] = []
+        for pair in splicing.pairs(section.value if section else None):
+            going = [at for at, item in enumerate(splicing.items(pair.value)) if item.value in names]
+            if going and not kept[pair.key.value] and not pair.value.flow_style:
+                made += splicing.emptied_list(page, pair)
+            elif going:
+                made += splicing.drop(page, pair.value, going)
+        return made
 
     return _edited(text, cuts, meant, where)
 
@@ -143,6 +165,15 @@ def write_text(path: Path, text: str) -> bool:
     return True
 
 
+def judged(loaded: Loaded, texts: Mapping[Path, str]) -> Loaded:
+    """Return the manifest that these texts would be; raise ManifestError when it would not load."""
+    from reconciler import manifest
+    from reconciler.manifestfiles import Found, Source
+
+    sources = tuple(Source(str(path), inert(str(path)), text.encode()) for path, text in texts.items())
+    return manifest.of(Found(str(loaded.path), loaded.path.is_dir(), sources))
+
+
 def _add(text: str, section: str, entries: Entries, where: str) -> str:
     value = _value(text, where)
     held = value.get(section) or {}
@@ -163,22 +194,6 @@ def _put(page: Sheet, section: str, entries: Mapping[str, Any]) -> list[Cut]:
 
     owner = splicing.find(page.root, section)
     return splicing.put(page, owner, entries) if owner else splicing.put(page, None, {section: entries})
-
-
-def _out_of_roles(page: Sheet, name: str) -> list[Cut]:
-    from reconciler import splicing
-
-    made: list[Cut] = []
-    held = splicing.find(page.root, "roles")
-    for pair in splicing.pairs(held.value if held else None):
-        names = [item.value for item in splicing.items(pair.value)]
-        if name not in names:
-            continue
-        if len(names) == 1 and not pair.value.flow_style:
-            made += splicing.emptied_list(page, pair)
-        else:
-            made += splicing.drop(page, pair.value, names.index(name))
-    return made
 
 
 def _value(text: str, where: str) -> dict[str, Any]:

@@ -1,30 +1,191 @@
-"""Stop managing a variant: its record goes, its files stay where they are and are nobody's."""
+"""Stop managing variants: record, declaration and pin go, the files stay where they are and are nobody's.
+
+The record goes first. A declaration without a record is adopted again, while a record without a declaration would be
+planned for removal: cut short between any two writes, nothing is lost, and the same again finishes it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.errors import InputError
-from reconciler.inert import suggest
-from reconciler.registry import Registry, records, save, with_records
+from reconciler import editing, lockfile
+from reconciler.desired import desire
+from reconciler.errors import InputError, Problem
+from reconciler.inert import inert, suggest
+from reconciler.plan import Selection
+from reconciler.registry import Registry, save, with_records
+from reconciler.safety import selects
+from reconciler.selecting import scope
+from reconciler.state import Address, Record, Undecided
+from reconciler.survey import fitted, look
+from reconciler.world import World, address_of, paths_of
 
 if TYPE_CHECKING:
+    from reconciler.lockfile import Lock
     from reconciler.manifest import Loaded
-    from reconciler.state import Record
 
 
-def recorded(loaded: Loaded, registry: Registry, name: str) -> tuple[Record, ...]:
-    """Return the manifest's records of `VARIANT`, or the one of `VARIANT@LOCATION`; raise InputError for none."""
-    ours = [record for record in records(registry) if record.manifest == loaded.identity]
-    found = tuple(record for record in ours if name in (record.address.variant, str(record.address)))
-    if not found:
-        near = suggest(name, [record.address.variant for record in ours])
-        hint = f"did you mean {near}?" if near else "`reconciler list` shows what is managed"
-        raise InputError(f"no managed variant {name!r}", where=str(loaded.registry), hint=hint)
-    return found
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """What is to go: records of the registry, declarations with their roles, pins of the lock; nothing is written yet.
+
+    `before` are the manifest's files as they are, `after` as they will be; `pinned` are the names that leave the lock.
+    """
+
+    records: tuple[Record, ...]
+    variants: tuple[str, ...]
+    before: Mapping[Path, str]
+    after: Mapping[Path, str]
+    lock_path: Path
+    lock: Lock | None
+    pinned: tuple[str, ...]
+
+    @property
+    def changed(self) -> tuple[Path, ...]:
+        """The files of the manifest that change."""
+        return tuple(path for path, text in self.after.items() if text != self.before[path])
 
 
-def forget(registry: Registry, gone: Iterable[Record]) -> Registry:
-    """Save the registry without these records; the caller holds its lock. Raise StaleError, DiskError."""
-    return save(with_records(registry, (), [(record.manifest, record.address) for record in gone]))
+def consider(loaded: Loaded, registry: Registry, words: Sequence[str], *, record_only: bool = False) -> Farewell:
+    """Return what goes with `words`: VARIANT, VARIANT@LOCATION, or globs over either.
+
+    A variant goes as a whole, from all its places. With a location, its record there goes, and the declaration if that
+    is where it is declared. `record_only` leaves manifest and lock as they are. Raise InputError for a word that names
+    nothing, and where what is left would have files removed that are to stay; ManifestError for a file that cannot be
+    edited safely. The caller holds the registry's lock.
+    """
+    path = lockfile.path_for(loaded.path)
+    lock = lockfile.read(path)
+    world = _world(loaded, registry, lock)
+    pins = {} if record_only or lock is None else lock.pins
+    gone, names, stray = _chosen(world, words, pins, declared=not record_only)
+    gone |= {address_of(held) for address, held in world.renames.items() if address.variant in names}
+    _refuse_removal(world, gone, names)
+    before = {file: editing.read_text(file) for file in loaded.files}
+    after = {file: editing.remove_variants(text, names, where=inert(str(file))) for file, text in before.items()}
+    if after != before:
+        editing.judged(loaded, after)
+    pinned = tuple(sorted((names | stray) & pins.keys()))
+    variants = tuple(name for name in loaded.manifest.variants if name in names)
+    records = tuple(world.held[address].record for address in sorted(gone))
+    return Farewell(records, variants, before, after, path, lock, pinned)
+
+
+def forget(registry: Registry, farewell: Farewell) -> tuple[Path, ...]:
+    """Let go of it all, and return the files of manifest and lock that changed; the caller holds the registry's lock.
+
+    Raise InputError when somebody changed one of these since they were read, StaleError, DiskError.
+    """
+    _refuse_changed(farewell)
+    save(with_records(registry, (), [(record.manifest, record.address) for record in farewell.records]))
+    # A role of a variant that no file declares would be a mistake: first the roles, then the declarations.
+    for path in farewell.changed if len(farewell.changed) > 1 else ():
+        editing.write_text(path, editing.out_of_roles(farewell.before[path], farewell.variants, where=inert(str(path))))
+    for path in farewell.changed:
+        editing.write_text(path, farewell.after[path])
+    if not farewell.pinned or farewell.lock is None:
+        return farewell.changed
+    pins = {name: pin for name, pin in farewell.lock.pins.items() if name not in farewell.pinned}
+    lockfile.write(farewell.lock_path, replace(farewell.lock, pins=pins))
+    return (*farewell.changed, farewell.lock_path)
+
+
+def _world(loaded: Loaded, registry: Registry, lock: Lock | None) -> World:
+    """Return what is declared and what is recorded, each in its place; nobody is asked, and no file is read."""
+    desires = desire(loaded, lock.pins if lock else {}, {})
+    located = look(loaded, registry)
+    wanted = fitted(desires.variants, located)
+    return World(wanted, located, desires.undecided, scope=scope(wanted, desires.undecided, Selection()))
+
+
+def _chosen(
+    world: World, words: Sequence[str], pins: Iterable[str], *, declared: bool
+) -> tuple[set[Address], set[str], set[str]]:
+    """Return the addresses whose records go, the names that are declared no more, and undeclared ones whose pin goes.
+
+    Raise InputError for words that name nothing.
+    """
+    at = {wanted.address.variant: wanted.address for wanted in world.desired}
+    at |= {entry.variant: Address(entry.variant, entry.location) for entry in world.undecided}
+    at = at if declared else {}
+    loose = set(pins) - at.keys()  # what a forget cut short has left, among others
+    gone: set[Address] = set()
+    names: set[str] = set()
+    stray: set[str] = set()
+    problems = []
+    for word in words:
+        records = {address for address in world.held if _means(word, address)}
+        leaving = {name for name, address in at.items() if _means(word, address)}
+        unlocked = {name for name in loose if _means(word.partition("@")[0], Address(name, ""))}
+        if not records and not leaving and not unlocked:
+            problems.append(_unknown(word, [*world.held, *at.values()], world.undecided if declared else ()))
+        gone |= records
+        names |= leaving
+        stray |= unlocked
+    if problems:
+        raise InputError(problems)
+    return gone, names, stray
+
+
+def _means(word: str, address: Address) -> bool:
+    return word in (address.variant, str(address)) or selects((word,), address)
+
+
+def _unknown(word: str, known: Sequence[Address], undecided: Iterable[Undecided]) -> Problem:
+    variant = word.partition("@")[0]
+    if variant != word and any(entry.variant == variant and not entry.location for entry in undecided):
+        return Problem(inert(word), "is not locked, so nobody can tell where it goes", f"forget {variant} as a whole")
+    places = sorted({str(address) for address in known if address.variant == variant and address.location})
+    near = suggest(word, [address.variant for address in known])
+    hint = f"it is {' and '.join(places)}" if places else f"did you mean {near}?" if near else ""
+    return Problem(inert(word), "nobody declares or manages it here", hint or "`reconciler list` shows what is managed")
+
+
+def _refuse_removal(world: World, gone: set[Address], names: set[str]) -> None:
+    """Raise InputError when a plan without what goes would remove files that are to stay."""
+    problems = [
+        Problem(str(address), why, f"forget {address.variant} too, or use --record-only")
+        for address, why in sorted(_in_danger(world, gone, names))
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def _in_danger(world: World, gone: set[Address], names: set[str]) -> Iterator[tuple[Address, str]]:
+    """Yield records that would stay and lose what keeps their files, and why."""
+    waiting = {entry.source: entry.variant for entry in world.undecided if entry.variant in names}
+    contents = world.contents
+    files = {
+        contents.whole(held.location, path): address for address, held in world.held.items()
+        if address in gone for path in paths_of(held.record)
+    }  # fmt: skip
+    files |= {
+        contents.whole(wanted.address.location, path): wanted.address for wanted in world.desired
+        if wanted.address.variant in names for path in paths_of(wanted.layout)
+    }  # fmt: skip
+    leaving = {address_of(held): held for held in world.leaving}
+    for address, held in world.held.items():
+        if address in gone:
+            continue
+        if address.variant in names:
+            yield address, "is managed too, and would be removed once it is declared nowhere"
+        elif address in leaving and held.record.pin.source in waiting:
+            other = waiting[held.record.pin.source]
+            yield address, f"may be what {other} asks for, which is not locked, and would be removed without it"
+        elif address in leaving:
+            shared = next((files[whole] for path in paths_of(held.record)
+                           if (whole := contents.whole(held.location, path)) in files), None)  # fmt: skip
+            if shared is not None:
+                yield address, f"is about to leave, and has files of {shared}, which would be removed with it"
+
+
+def _refuse_changed(farewell: Farewell) -> None:
+    now = lockfile.read(farewell.lock_path)
+    stale = [path for path in farewell.changed if editing.read_text(path) != farewell.before[path]]
+    if farewell.pinned and now != farewell.lock:
+        stale.append(farewell.lock_path)
+    if stale:
+        raise InputError(Problem(inert(str(path)), "changed while we looked", "run the same again") for path in stale)

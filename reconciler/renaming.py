@@ -50,7 +50,7 @@ def rename(loaded: Loaded, old: str, new: str) -> Renamed:
         raise InputError(str(error), where=inert(new)) from None
     before = {path: editing.read_text(path) for path in loaded.files}
     after = {path: editing.rename_variant(text, old, new, where=str(path)) for path, text in before.items()}
-    _check(loaded, after)
+    editing.judged(loaded, after)
     path = lockfile.path_for(loaded.path)
     lock = lockfile.read(path)
     if lock is not None and old in lock.pins:
@@ -75,12 +75,3 @@ def write(renamed: Renamed) -> tuple[Path, ...]:
         lockfile.write(renamed.lock_path, lock)
         written.append(renamed.lock_path)
     return tuple(written)
-
-
-def _check(loaded: Loaded, texts: Mapping[Path, str]) -> None:
-    """Raise ManifestError when the manifest would not load with these texts."""
-    from reconciler import manifest
-    from reconciler.manifestfiles import Found, Source
-
-    sources = tuple(Source(str(path), inert(str(path)), text.encode()) for path, text in texts.items())
-    manifest.of(Found(str(loaded.path), loaded.path.is_dir(), sources))

@@ -7,7 +7,7 @@ is cut open instead: the parser that reads manifests says where every node begin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,6 +18,9 @@ Node = Any
 """A node as PyYAML and ruamel.yaml compose it: `id` (scalar, sequence, mapping), `value`, and marks with an `index`."""
 
 _COMMENT = re.compile(r"([ ]*)#[^\n]*(?:\n|\Z)|[ \t\r]*(?:\n|\Z)")
+
+_ALONE = re.compile(r"[ \t]*,[ \t]*(#[^\n]*)?\r?\n|[ \t]+#[^\n]*\n|[ \t]*\r?\n")
+_COMMA = re.compile(r"\s*,(?:[ \t]*(?![ \t#])|)")
 
 
 class Cut(NamedTuple):
@@ -121,23 +124,29 @@ def append(page: Sheet, owner: Pair, items: Sequence[str]) -> list[Cut]:
     return [_at_line(page, _below(page, _end(page, node), column), lines)]
 
 
-def drop(page: Sheet, node: Node, index: int) -> list[Cut]:
-    """Take the entry or item at `index` out of a mapping or list; comments on lines of their own stay."""
+def drop(page: Sheet, node: Node, indexes: Collection[int]) -> list[Cut]:
+    """Take the entries or items at these indexes out of a mapping or list; comments on lines of their own stay."""
     spans = [(_first(each), _end(page, each)) for each in _members(node)]
-    start, end = spans[index]
-    if node.flow_style:
-        if index + 1 < len(spans):
-            return [Cut(start, spans[index + 1][0], "")]
-        return [Cut(spans[index - 1][1] if index else start, end, "")]
-    begin = page.text.rfind("\n", 0, start) + 1
-    return [Cut(begin, _next_line(page.text, end), "")]
+    if not node.flow_style:
+        return [_lines_of(page, *spans[index]) for index in sorted(indexes)]
+    own = {at: lines for at in indexes if (lines := _own_lines(page, *spans[at]))}
+    made = own | {at: cut for at in indexes if at not in own and (cut := _with_comma(page, *spans[at]))}
+    last = len(spans) - 1
+    if last in indexes and last not in made:  # no comma follows it, so the one before goes
+        first = last
+        while first - 1 in made and first - 1 not in own:
+            first -= 1
+        begin = spans[first - 1][1] if first and first - 1 not in made else spans[first][0]
+        if "#" in page.text[begin : spans[last][0]]:
+            first, begin = last, spans[last][0]
+        made = {at: cut for at, cut in made.items() if at < first} | {last: Cut(begin, spans[last][1], "")}
+    return list(made.values())
 
 
 def emptied_list(page: Sheet, owner: Pair) -> list[Cut]:
     """Make the block list that `owner` holds an empty one: its lines go, `[]` stands behind the colon."""
     colon = _colon(page, owner)
-    gone = [cut for index in range(len(owner.value.value)) for cut in drop(page, owner.value, index)]
-    return [Cut(colon, colon, " []"), *gone]
+    return [Cut(colon, colon, " []"), *drop(page, owner.value, range(len(owner.value.value)))]
 
 
 def reword(node: Node, text: str) -> Cut:
@@ -181,6 +190,27 @@ def _end(page: Sheet, member: Node | Pair) -> int:
     if _is(member, "scalar") or member.flow_style or not member.value:
         return int(member.end_mark.index)
     return _end(page, _members(member)[-1])
+
+
+def _lines_of(page: Sheet, start: int, end: int) -> Cut:
+    """Cut the lines from the one of an offset to the one of another, comments behind them too."""
+    return Cut(page.text.rfind("\n", 0, start) + 1, _next_line(page.text, end), "")
+
+
+def _own_lines(page: Sheet, start: int, end: int) -> Cut | None:
+    """Cut the lines of an entry between brackets that shares them with nothing but its comma and a comment."""
+    before = page.text[page.text.rfind("\n", 0, start) + 1 : start]
+    return _lines_of(page, start, end) if not before.strip(" \t") and _ALONE.match(page.text, end) else None
+
+
+def _with_comma(page: Sheet, start: int, end: int) -> Cut | None:
+    """Cut an entry between brackets and the comma behind it; None when there is none."""
+    found = _COMMA.match(page.text, end)
+    if found is None:
+        return None
+    if page.text.startswith(("\n", "\r"), found.end()):
+        start = len(page.text[:start].rstrip(" \t"))
+    return Cut(start, found.end(), "")
 
 
 def _colon(page: Sheet, owner: Pair) -> int:

@@ -19,7 +19,7 @@ from reconciler.editing import (
     add_roles,
     add_variants,
     read_text,
-    remove_variant,
+    remove_variants,
     rename_variant,
     write_text,
 )
@@ -188,7 +188,7 @@ def test_one_and_true_are_not_the_same() -> None:
 
 
 def test_a_variant_goes_with_its_place_in_every_role() -> None:
-    after = remove_variant(TEXT, "b-model")
+    after = remove_variants(TEXT, ["b-model"])
 
     assert value(after)["roles"] == {"chat": ["a-model"], "draft": []}
     assert list(value(after)["variants"]) == ["a-model"]
@@ -197,7 +197,7 @@ def test_a_variant_goes_with_its_place_in_every_role() -> None:
 
 
 def test_the_last_variant_leaves_an_empty_section() -> None:
-    after = remove_variant("version: 1\nvariants:\n  # gone soon\n  a:\n    source: hf:o/r\n", "a")
+    after = remove_variants("version: 1\nvariants:\n  # gone soon\n  a:\n    source: hf:o/r\n", ["a"])
 
     assert after == "version: 1\nvariants:\n  # gone soon\n"
 
@@ -206,14 +206,14 @@ def test_the_last_variant_leaves_an_empty_section() -> None:
 def test_one_of_several_between_brackets_goes_with_its_comma(name: str) -> None:
     text = "version: 1\nvariants: {a: {source: 'f:1'}, b: {source: 'f:2'}, c: {source: 'f:3'}}\nroles: {x: [a, b, c]}\n"
 
-    after = remove_variant(text, name)
+    after = remove_variants(text, [name])
 
     assert name not in value(after)["variants"]
     assert value(after)["roles"]["x"] == [each for each in "abc" if each != name]
 
 
 def test_removing_what_is_not_there_changes_nothing() -> None:
-    assert remove_variant(TEXT, "nobody") == TEXT
+    assert remove_variants(TEXT, ["nobody"]) == TEXT
     assert rename_variant(TEXT, "nobody", "somebody") == TEXT
 
 
@@ -360,6 +360,6 @@ def test_renamed_and_removed_it_is_as_if_it_had_been_called_so(text: str, new: s
 
     assert list(value(renamed)["variants"].values()) == list(held.values())
     assert value(rename_variant(renamed, new, old)) == value(text)
-    gone = value(remove_variant(renamed, new))
+    gone = value(remove_variants(renamed, [new]))
     assert new not in (gone["variants"] or {})
     assert not any(new in names for names in (gone.get("roles") or {}).values())

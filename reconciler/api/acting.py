@@ -30,6 +30,14 @@ class Repaired(NamedTuple):
     after: Verification
 
 
+class Forgotten(NamedTuple):
+    """The addresses whose records are gone, the variants that are declared no more, and the files that were written."""
+
+    addresses: tuple[Address, ...]
+    variants: tuple[str, ...]
+    written: tuple[Path, ...]
+
+
 class Freed(NamedTuple):
     """What `gc` removed for good: how many files, and the bytes that came free."""
 
@@ -141,23 +149,31 @@ def repair(
 
 
 def forget(
-    name: str, manifest: ManifestLike = None, *, settings: Flags = None, progress: Progress | None = None
-) -> tuple[Address, ...]:
-    """Stop managing VARIANT or VARIANT@LOCATION, and return what was dropped; the files stay, and are nobody's.
+    names: str | Iterable[str],
+    manifest: ManifestLike = None,
+    *,
+    record_only: bool = False,
+    settings: Flags = None,
+    progress: Progress | None = None,
+) -> Forgotten:
+    """Stop managing variants: they leave manifest, roles, lock and registry; the files stay, and are nobody's.
 
-    Raise InputError when nothing is managed under that name, BusyError.
+    `names` are VARIANT, VARIANT@LOCATION (its record there, and the declaration if that is where it is declared) or
+    globs over either. With `record_only` manifest and lock stay, and what is declared is adopted again by the next
+    apply. Raise InputError for a name that is none, ManifestError for a file that cannot be edited safely, BusyError.
     """
     from reconciler import forgetting
 
     loaded = loaded_of(manifest)
     chosen = settings_of(loaded, settings)
+    words = (names,) if isinstance(names, str) else tuple(names)
     with (
         means(loaded, chosen, progress, offline=True) as given,
         hold(loaded, given, "forget", progress) as held,
     ):
-        found = forgetting.recorded(loaded, held.registry, name)
-        forgetting.forget(held.registry, found)
-        return tuple(record.address for record in found)
+        farewell = forgetting.consider(loaded, held.registry, words, record_only=record_only)
+        written = forgetting.forget(held.registry, farewell)
+        return Forgotten(tuple(record.address for record in farewell.records), farewell.variants, written)
 
 
 def gc(

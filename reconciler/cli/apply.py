@@ -67,7 +67,8 @@ def command(
         if not plan.changes and not plan.resolved:
             return nothing_done(plan, json=json)
         if saved is None and not yes and unattended is None:
-            ask("Do you want to carry this out?")
+            approval = "--yes, --approve ACTIONS or a saved plan (`plan -o`) approves it"
+            ask("Do you want to carry this out?", instead=approval)
         lock = resolved_lock(Path(plan.lock_path), plan, loaded.manifest.variants)
         if not plan.changes:
             session.tell(f"wrote {plan.lock_path}")

@@ -29,12 +29,13 @@ def hold(loaded: Loaded, means: Means, command: str) -> Iterator[Held]:
         yield held
 
 
-def ask(question: str) -> None:
-    """Ask for `yes`. Raise DeclinedError for any other answer, and where nobody is there to answer."""
+def ask(question: str, *, instead: str = "--yes approves it") -> None:
+    """Ask for `yes`. Raise DeclinedError for any other answer, and where nobody is there to answer.
+
+    `instead` says how to approve without a terminal.
+    """
     if not sys.stdin.isatty():
-        raise DeclinedError(
-            "nobody is there to approve this", hint="--yes, --approve ACTIONS or a saved plan (`plan -o`) approves it"
-        )
+        raise DeclinedError("nobody is there to approve this", hint=instead)
     sys.stdout.write(f"\n{question}\n  Only `yes` is accepted: ")
     sys.stdout.flush()
     answer = sys.stdin.readline()
