@@ -28,8 +28,9 @@ def leaving_step(world: World, held: Held) -> Step:
         reason = "superseded" if address.variant in world.declared_variants else "undeclared"
     else:
         action = Action.PRUNE
-        there = any(placed.path in place.files for placed in record.files)
-        reason = "duplicate-record" if there else "stale-record"
+        there = [placed.path for placed in record.files if placed.path in place.files]
+        stays = any((place.name, path) in world.spared for path in there)
+        reason = "unadopt" if stays else "duplicate-record" if there else "stale-record"
     step = Step(
         address, action, reason, before, None, rows, Bytes(trash=sum(row.size for row in rows)), trash=rows,
         links=links, notes=notes,

@@ -55,7 +55,7 @@ def _writable(step: Step, locations: Mapping[str, ObservedLocation]) -> Step:
 
 def _protected(step: Step, held: Mapping[Address, Held], selection: Selection) -> Step:
     record = held.get(step.address)
-    leaves = step.after is None and (step.action is Action.REMOVE or step.reason == "duplicate-record")
+    leaves = step.after is None and (step.action is Action.REMOVE or step.reason in ("duplicate-record", "unadopt"))
     loses = leaves or bool(step.trash)  # files that the variant no longer wants go with a change of it, too
     if not loses or step.blocked or record is None or (step.after is not None and not step.after.protect):
         return step

@@ -24,6 +24,7 @@ def undone(machine: Machine) -> None:
     for command in ("apply", "undo"):
         told = machine.run(command, "box.yaml", "--yes")
         assert told.code == 0, told.err
+    assert " unadopt " in told.out
     assert {step[:2] for step in machine.steps().values()} == {("normalize", "adopt")}
 
 

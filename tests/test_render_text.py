@@ -86,6 +86,22 @@ def test_the_summary_line_is_the_promised_one() -> None:
     )
 
 
+def test_what_is_adopted_is_told_with_its_size() -> None:
+    files = (kit.row("a", 3 * kit.GIB, "none"), kit.row("b", kit.GIB, "none"))
+    lines = shown(kit.plan([kit.step("m@x", Action.NORMALIZE, "adopt", before=None, after=kit.facts(), files=files)]))
+    assert any("adopt" in line and "4.0 GiB" in line for line in lines)
+
+
+def test_where_a_model_comes_from_is_where_its_largest_file_is() -> None:
+    """Small files are the same in many models: one of them may be found in another store."""
+    files = (
+        kit.row("README.md", 10, "link", origin="cache:other/README.md"),
+        kit.row("model", kit.GIB, "link", origin="x:old/repo/model"),
+    )
+    step = kit.step("m@x", Action.NORMALIZE, "link", before=None, after=kit.facts("new/repo"), files=files)
+    assert any(line.endswith("x:old/repo -> new/repo") for line in shown(kit.plan([step])))
+
+
 def test_no_changes_is_said_in_one_sentence() -> None:
     assert shown(kit.plan(kit.keep(f"k{n}@x") for n in range(14)))[-1] == "No changes. 14 variants are as declared."
     assert shown(kit.plan([kit.keep("k@x")]))[-1] == "No changes. 1 variant is as declared."

@@ -32,6 +32,7 @@ REASONS: Mapping[str, str] = {
     "superseded": "declared elsewhere now, or fewer files of it",
     "stale-record": "a record of something that is gone",
     "duplicate-record": "a record whose files stay, since another record holds them too",
+    "unadopt": "a record whose files stay, since they were there before they were adopted",
     "as declared": "it is as it should be",
     "unreadable": "its location, or a directory in it, cannot be read",
     "undecided": "what it should be cannot be told now",

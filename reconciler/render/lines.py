@@ -107,13 +107,14 @@ def paint(text: str, code: str, colour: bool) -> str:
 
 
 def size(step: Step) -> int:
-    """Return the bytes that a step is about: those that come, those that are reused, or those that leave."""
+    """Return the bytes that a step is about: those that come, are reused or adopted, or those that leave."""
     if step.action is Action.DOWNLOAD:
         return step.bytes.download
     if step.action in (Action.REMOVE, Action.PRUNE):
         return step.bytes.trash
-    if step.action is Action.NORMALIZE:
-        return step.bytes.reuse + step.bytes.download  # a picture beside a model may come with it
+    moved = step.bytes.reuse + step.bytes.download  # a picture beside a model may come with it
+    if step.action is Action.NORMALIZE and (moved or step.before is not None):
+        return moved
     return sum(row.size for row in step.files)
 
 
@@ -231,10 +232,13 @@ def _source(step: Step) -> str:
 
 
 def _origin(files: tuple[FileRow, ...]) -> str:
-    origins = [row.origin for row in files if row.origin]
-    if len(origins) < 2:
-        return origins[0] if origins else ""
-    return posixpath.commonprefix([posixpath.dirname(origin) for origin in origins]) or origins[0]
+    rows = [row for row in files if row.origin]
+    if len(rows) < 2:
+        return rows[0].origin if rows else ""
+    folders = [posixpath.dirname(row.origin) for row in rows]
+    # Small files are often the same in many models, and come from anywhere: the largest one says where the model is.
+    largest = max(rows, key=lambda row: row.size).origin
+    return posixpath.commonpath(folders) or posixpath.dirname(largest) or largest
 
 
 def _arrow(start: str, end: str) -> str:
