@@ -147,7 +147,7 @@ def test_a_readme_tells_licence_quantisations_and_backends(world: Path) -> None:
     [
         ("license: MIT", "mit"),
         ('license: "cc-by-4.0"', "cc-by-4.0"),
-        ("license:\n- apache-2.0\n- mit", "apache-2.0"),
+        ("license:\n- apache-2.0\n- mit", "apache-2.0, mit"),
         ("license: other\nlicense_name: Tiny Community", "Tiny Community"),
         ("license: other", "other"),
         ("tags:\n- license: no", None),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from importing_kit import CHAT, GGUF, manifest_text, whys
+from importing_kit import CHAT, GGUF, cache, manifest_text, whys
 from ten_tools_kit import IQ4, Q4, TenTools, a_home_of_ten_tools
 
 from reconciler.importing.usual import TOOLS
@@ -36,6 +36,42 @@ def test_the_plan_right_after_init_only_adopts_and_after_apply_and_lock_there_is
     assert machine.run("plan", "box.yaml", "--detailed-exitcode", "--locked").code == 0
     assert machine.prints() == before
     assert machine.weights_fetched() == []
+
+
+def test_what_init_locks_from_the_disk_is_what_upstream_says(machine: TenTools) -> None:
+    machine.init("--offline")
+
+    told = machine.run("lock", "box.yaml", "--upgrade")
+
+    assert told.out.endswith("nothing changed.\n"), told.out  # licences among them: the model cards tell
+    assert {pin.license for pin in machine.pins().values() if pin.source.startswith("hf:")} == {"apache-2.0"}
+
+
+def test_plain_lock_keeps_a_whole_entry_though_upstream_tells_a_licence(machine: TenTools) -> None:
+    for card in machine.home.glob(".cache/huggingface/hub/*/snapshots/*/README.md"):
+        card.unlink()
+    machine.init("--offline", "--from", "hf-cache")
+    lock = (machine.here / "box.lock.json").read_bytes()
+    assert b'"license"' not in lock
+
+    assert machine.run("lock", "box.yaml").code == 0
+    assert (machine.here / "box.lock.json").read_bytes() == lock
+    assert machine.run("lock", "box.yaml", "--upgrade").code == 0
+    assert b'"license"' in (machine.here / "box.lock.json").read_bytes()
+
+
+def test_the_same_weights_in_another_form_upstream_never_come_by_a_later_lock(machine: TenTools) -> None:
+    files = {**{path: machine.chat[path] for path in machine.chat if path != "README.md"}, "vocab.txt": b"a\n"}
+    more = {"consolidated.safetensors": b"other", "params.json": b"{}", "original/config.json": b"{}"}
+    commit = machine.hub.add("acme/Twice", {**files, **more})
+    cache(machine.home / ".cache/huggingface/hub", "acme/Twice", commit, files, {"main": commit})
+    machine.init("--offline", "--from", "hf-cache")
+
+    assert machine.run("lock", "box.yaml").code == 0
+
+    assert {step[:2] for step in machine.steps().values()} == {("normalize", "adopt")}
+    [pin] = [pin for pin in machine.pins().values() if pin.source == "hf:acme/Twice"]
+    assert {file.path for file in pin.files} == set(files)
 
 
 def test_a_known_file_that_a_store_would_put_elsewhere_stays_where_it_lies(machine: TenTools) -> None:

@@ -14,6 +14,7 @@ LIMIT = 512 << 10
 
 _FRONT = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _LICENSE = re.compile(r"^license:[ \t]*(?:\r?\n[ \t]*-[ \t]+)?[\"'\[]?[ \t]*([A-Za-z0-9][\w.+-]{0,60})", re.MULTILINE)
+_LICENSES_SAID = re.compile(r"^license:[ \t]*(?:\[([^\]\n]+)\]|((?:\r?\n[ \t]*-[ \t]+[^\r\n]+){2,}))", re.MULTILINE)
 _LICENSE_NAME = re.compile(r"^license_name:[ \t]*[\"']?([^\"'\r\n]{1,80}?)[\"']?[ \t]*$", re.MULTILINE)
 _SECTION = re.compile(r"^#{1,4}[ \t]*licen[cs]e\b[^\n]*\n(.{0,600})", re.MULTILINE | re.IGNORECASE | re.DOTALL)
 
@@ -46,7 +47,8 @@ _LICENSES = {
 def read_readme(text: str) -> dict[str, Any]:
     """Return what a README tells: `license`, `license_hint`, `quants`, `details`, `backends`; nothing else is in it.
 
-    `license` comes from the front matter alone. Lists are sorted and short.
+    `license` comes from the front matter alone; several are joined with commas, as the Hub tells them. Lists are sorted
+    and short.
     """
     front = _FRONT.match(text)
     said = front[1] if front else ""
@@ -62,6 +64,9 @@ def read_readme(text: str) -> dict[str, Any]:
 
 
 def _license(front: str) -> str | None:
+    if several := _LICENSES_SAID.search(front):
+        words = re.split(r"[,\n]", several[1] or several[2])
+        return ", ".join(word.strip(" \t\r-\"'").lower() for word in words if word.strip(" \t\r-\"'"))[:100] or None
     found = _LICENSE.search(front)
     if found is None:
         return None

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from reconciler.errors import InputError
 from reconciler.importing.found import Found, Request, Row
-from reconciler.importing.looking import spoilt
+from reconciler.importing.looking import license_in, spoilt
 from reconciler.importing.parts import Part, denied, is_gits, lacks, parts, selection
 from reconciler.inert import few, inert
 from reconciler.references import is_commit
@@ -24,6 +24,7 @@ from reconciler.state import Artifact, Digest, ObservedFile, ObservedLocation, P
 
 _SNAPSHOT = re.compile(r"(models--[^/]+)/snapshots/([0-9a-f]{40})/(.+)")
 _REF = re.compile(r"(models--[^/]+)/refs/(.+)")
+_CARD = "README.md"
 _BLOB = re.compile(r"(models--[^/]+)/blobs/([0-9a-f]{64}|[0-9a-f]{40})")
 
 
@@ -44,6 +45,8 @@ class _Whole(NamedTuple):
     commit: str
     part: Part
     blobs: Mapping[str, ObservedFile]
+    card: ObservedFile | None
+    """The README of the snapshot, which tells the licence."""
     where: str
 
 
@@ -67,10 +70,10 @@ def gather(request: Request) -> Iterator[Found | Row]:
                     yield each
                 else:
                     wholes.append(each)
-    claims = {blob.path: (blob, _digest(blob)) for whole in wholes for blob in whole.blobs.values()}
-    bad = spoilt(root, claims.values(), request)
+    blobs = {blob.path: blob for whole in wholes for blob in (*whole.blobs.values(), whole.card) if blob is not None}
+    bad = spoilt(root, [(blob, _digest(blob)) for blob in blobs.values()], request)
     for whole in wholes:
-        yield _variant(whole, bad, place)
+        yield _variant(root, whole, bad, place)
 
 
 def _root(request: Request) -> Path:
@@ -132,10 +135,12 @@ def _snapshot(
             yield Row("left-out", source, why, where)
         else:
             blobs = {path: seen.files[f"{folder}/blobs/{links[path]}"] for path in part.files}
-            yield _Whole(source, commit, part, blobs, where)
+            card = seen.files.get(f"{folder}/blobs/{links.get(_CARD)}")
+            card = card if card is not None and _BLOB.fullmatch(card.path) else None
+            yield _Whole(source, commit, part, blobs, card, where)
 
 
-def _variant(whole: _Whole, bad: Mapping[str, str], place: tuple[str, Mapping[str, Any]]) -> Found | Row:
+def _variant(root: Path, whole: _Whole, bad: Mapping[str, str], place: tuple[str, Mapping[str, Any]]) -> Found | Row:
     """Return the variant, or why it is none: a blob that does not hold what its name says."""
     spoiled = [(path, blob) for path, blob in whole.blobs.items() if blob.path in bad]
     if spoiled:
@@ -145,8 +150,9 @@ def _variant(whole: _Whole, bad: Mapping[str, str], place: tuple[str, Mapping[st
         remedy = f"delete what it leads to, then `hf download {repository} --revision {whole.commit}` fetches it anew"
         return Row("problem", whole.source, f"damaged: {paths}: {why}; {remedy}", f"{whole.where}/{spoiled[0][0]}")
     files = tuple(Artifact(path, blob.size, _digest(blob)) for path, blob in whole.blobs.items())
+    told = license_in(root / whole.card.path) if whole.card is not None and whole.card.path not in bad else None
     return Found(
-        {"source": whole.source, **selection(whole.part, None)}, Pin(whole.source, whole.commit, files),
+        {"source": whole.source, **selection(whole.part, None)}, Pin(whole.source, whole.commit, files, told),
         location=place, where=whole.where,
     )  # fmt: skip
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from reconciler.detect import check_magic, rules
-from reconciler.detect.malformed import MalformedHeader
+from reconciler.detect import MalformedHeader, check_magic, jsonbound, rules
+from reconciler.detect.readme import LIMIT, read_readme
 from reconciler.digests import Question
 from reconciler.errors import InputError
 from reconciler.importing.found import Request, Row
@@ -55,6 +55,17 @@ def spoilt(root: Path, claims: Iterable[tuple[ObservedFile, Digest]], request: R
         elif known[path].get(algorithm(digest)) != digest:
             found[path] = "its bytes are not those that its name tells"
     return found
+
+
+def license_in(readme: Path) -> str | None:
+    """Return the licence that a model card tells, as the Hub would; None where it tells none, or cannot be read."""
+    try:
+        with jsonbound.open_regular(readme) as stream:
+            text = stream.read(LIMIT).decode("utf-8", "replace")
+    except (OSError, MalformedHeader):
+        return None
+    told = read_readme(text).get("license")
+    return told if isinstance(told, str) and told.isprintable() else None
 
 
 def _digests(

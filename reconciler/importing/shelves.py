@@ -15,7 +15,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.importing import loose, revisions
 from reconciler.importing.claims import paths_of
 from reconciler.importing.found import Found, Request, Row
-from reconciler.importing.looking import digests_of
+from reconciler.importing.looking import digests_of, license_in
 from reconciler.importing.parts import Part, denied, is_gits, is_weight, lacks, parts, selection
 from reconciler.importing.revisions import Match, Noted
 from reconciler.inert import few, inert
@@ -23,6 +23,7 @@ from reconciler.references import parse
 from reconciler.state import Algorithm, Digest, ObservedFile, Pin
 
 _THREADS = 8
+_CARD = "README.md"
 _STORES = ("huggingface", "lmstudio")
 
 
@@ -200,6 +201,7 @@ def _variants(root: Path, shelf: Shelf, match: Match, request: Request) -> Itera
         why = yes if match.is_whole else "not among the files that are locked of this repository"
         yield Row("left-out", f"{shelf.path}: {few(match.strange)}", why, where)
     local = {path: file for path, file in match.files.items() if not is_gits(path)}
+    license_ = match.license or (license_in(root / shelf.path / _CARD) if _CARD in local else None)
     for part in parts(local):
         seen = detect_directory(root / shelf.path, part.files)
         why = lacks(part.files) or ("" if seen.complete else f"incomplete: {few(seen.problems)}")
@@ -208,7 +210,7 @@ def _variants(root: Path, shelf: Shelf, match: Match, request: Request) -> Itera
             yield Row("left-out", source, why, where)
             continue
         artifacts = tuple(sorted(local[path] for path in part.files))
-        pin = Pin(source, match.commit, artifacts, match.license)
+        pin = Pin(source, match.commit, artifacts, license_)
         upstream = Part(tuple(file.path for file in artifacts), part.quant, part.alone)
         said: dict[str, Any] = {"source": source, **selection(upstream, match.listing)}
         if seen.quant and seen.format == "gguf" and told_by_names(source, upstream.files)[1] is None:
