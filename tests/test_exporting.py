@@ -9,11 +9,15 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from cli_kit import Box, a_box
 
-from reconciler.exporting import EXPORTERS, exporter_of
+from reconciler.audit.inventory import Item
+from reconciler.exporting import EXPORTERS, Exported, exporter_of, table
+from reconciler.state import Address, Attributes, Pin, Record
 
 
 @pytest.fixture
@@ -44,6 +48,34 @@ def test_csv_has_a_row_for_each_variant_also_before_it_is_here(box: Box) -> None
         ("tiny-chat", "", "no"),
     ]
     assert all(re.fullmatch(r"[0-9a-f]{40}", row["revision"]) for row in rows)
+
+
+def test_numbers_of_csv_are_numbers_and_the_digest_is_that_of_the_weights(box: Box) -> None:
+    box.apply()
+
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(box.run("export", "box.yaml").out))}
+    listed = box.run("list", "box.yaml", "--json").json["variants"]
+    parameters = {each["address"].partition("@")[0]: each["told"]["parameters"] for each in listed}
+    weights = {file["path"]: file["digest"] for each in listed for file in each["files"]}
+
+    assert {name: int(row["parameters"]) for name, row in rows.items()} == parameters
+    assert all(row["bytes"].isdigit() and row["files"].isdigit() for row in rows.values())
+    assert f"sha256:{rows['tiny-chat']['sha256']}" == weights["acme/Tiny-Chat/model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("label", "number"), [("8B", 8 * 10**9), ("1.5B", 1_500_000_000), ("870K", 870_000), ("big", None), (None, None)]
+)
+def test_a_label_of_the_size_is_a_number_where_nobody_counted(label: str | None, number: int | None) -> None:
+    pin = Pin("hf:a/b", None, ())
+    address = Address("v", "w")
+    record = Record(address, "m", pin, "", (), (), (), Attributes(), told={"size_label": label})
+    item = Item(address, None, Attributes(), pin, record, "hf:a/b")
+    text = table.render(cast("Exported", SimpleNamespace(items=(item,))))
+
+    [row] = csv.DictReader(io.StringIO(text))
+
+    assert row["parameters"] == ("" if number is None else str(number))
 
 
 def test_a_spreadsheet_runs_nothing(box: Box) -> None:

@@ -1,22 +1,29 @@
-"""Variants as CSV (https://www.rfc-editor.org/rfc/rfc4180), one a row, for spreadsheets. Pure."""
+"""Variants as CSV (https://www.rfc-editor.org/rfc/rfc4180), one a row, for spreadsheets. Pure.
+
+Numbers are plain numbers: `parameters` counts them, `context` tokens, `bytes` bytes.
+"""
 
 from __future__ import annotations
 
 import csv
+import re
 from typing import TYPE_CHECKING
 
 from reconciler.audit.inventory import COLUMNS
+from reconciler.detect.rules import container_of
 from reconciler.inert import inert
 from reconciler.secrets import redact
 
 if TYPE_CHECKING:
     from reconciler.audit.inventory import Item
     from reconciler.exporting import Exported
+    from reconciler.state import Pin
 
 _COLUMNS = (
     "name", "location", "source", "format", "quant", "kind", "architecture", "parameters", "context", "backend",
     "served_as", "license", "roles", "protect", "files", "bytes", "path",
 )  # fmt: skip
+_UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _HEADERS = (*_COLUMNS, "revision", "sha256", "recorded")
 
 
@@ -37,13 +44,32 @@ class _Lines(list[str]):
 
 
 def _row(item: Item) -> list[object]:
-    digests = [file.digest for file in (item.pin.files if item.pin else ()) if file.digest.startswith("sha256:")]
     return [
-        *(COLUMNS[column](item) for column in _COLUMNS),
+        *(_parameters(item) if column == "parameters" else COLUMNS[column](item) for column in _COLUMNS),
         item.pin.revision if item.pin else None,
-        digests[0].removeprefix("sha256:") if len(digests) == 1 else None,
+        _sha256(item.pin),
         "yes" if item.record else "no",
     ]
+
+
+def _parameters(item: Item) -> int | None:
+    """Return how many there are: as the tensors say, else as the label of the size does (`7B`), which is rounded."""
+    told = item.record.told if item.record else {}
+    if isinstance(counted := told.get("parameters"), int):
+        return counted
+    label = re.fullmatch(r"([0-9]{1,6})(?:\.([0-9]{1,3}))? ?([KMBT])", str(told.get("size_label")))
+    if label is None:
+        return None
+    whole, fraction, unit = label.groups(default="")
+    return int(whole + fraction) * int(_UNITS[unit] // 10 ** len(fraction))
+
+
+def _sha256(pin: Pin | None) -> str | None:
+    """Return the digest of the file with the weights, where there is one such file."""
+    files = pin.files if pin else ()
+    weights = [file for file in files if file.media_type.endswith(".model") or container_of([file.path])]
+    digests = [file.digest for file in weights or files]
+    return digests[0].removeprefix("sha256:") if len(digests) == 1 and digests[0].startswith("sha256:") else None
 
 
 def _cell(value: object) -> object:
