@@ -44,6 +44,17 @@ class Problem(NamedTuple):
         return f"{text} ({self.hint})" if self.hint else text
 
 
+NEWER = "upgrade reconciler, or use the one that wrote it; nothing in it is damaged"
+"""What to try with a file of a later version."""
+
+
+class NewerError(ValueError):
+    """A file of ours is of a later version than this program reads; who reads it says where."""
+
+    def __init__(self, what: str, version: object, known: int) -> None:
+        super().__init__(f"{what} of version {version}, and this reconciler reads {known}: a newer one wrote it")
+
+
 class ReconcilerError(Exception):
     """The root: carries every problem found, never just the first."""
 

@@ -43,7 +43,8 @@ def loads(text: str) -> Any:
             raise JsonTextError(
                 line_at(text, marker.start()), "a git conflict marker; the merge is not finished"
             ) from None
-        whole = "the text ends too early" if error.pos >= len(text.rstrip()) else f"not JSON: {error.msg}"
+        cut_off = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+        whole = "the text ends too early" if cut_off else f"not JSON: {error.msg}"
         raise JsonTextError(error.lineno, whole) from None
     except _DuplicateError as error:
         line = _line_of_duplicate(text, error.key)

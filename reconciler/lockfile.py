@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from reconciler import jsontext
 from reconciler.artifacts import value_of, with_rest
 from reconciler.disk import write_atomic
-from reconciler.errors import LockfileError, Problem
+from reconciler.errors import NEWER, LockfileError, NewerError, Problem
 from reconciler.inert import inert
 from reconciler.paths import check_relative
 from reconciler.references import is_commit
@@ -63,6 +63,8 @@ def loads(text: str, name: str) -> Lock:
     except jsontext.JsonTextError as error:
         hint = "finish the merge, then run `reconciler lock`" if "conflict" in error.reason else _DAMAGED
         problem = Problem(f"{name}:{error.line}", error.reason, hint)
+    except NewerError as error:
+        problem = Problem(f"{name}:{jsontext.line_of(text, ('version',))}", str(error), NEWER)
     except _WrongError as error:
         problem = Problem(f"{name}:{jsontext.line_of(text, error.path)}", error.reason, _DAMAGED)
     raise LockfileError(problem)
@@ -139,19 +141,15 @@ def _lock(value: Any) -> Lock:
         _wrong((), "expected an object with version and variants")
     version = value.get("version")
     if version != VERSION or isinstance(version, bool):
-        shown = inert(repr(version))[:40]
-        reason = f"lock version {shown}; this reconciler reads version {VERSION}"
-        _wrong(("version",), f"{reason} (a newer one wrote it?)" if _is_newer(version) else reason)
+        if isinstance(version, int) and version > VERSION:
+            raise NewerError("a lock", version, VERSION)
+        _wrong(("version",), f"lock version {inert(repr(version))[:40]}; this reconciler reads version {VERSION}")
     variants = value.get("variants")
     if not isinstance(variants, dict):
         _wrong(("variants",), "expected variants: an object of pins by variant name")
     for key in value.keys() - {"version", "variants"}:
         _wrong((key,), f"unknown key {_quoted(key)}")
     return Lock(VERSION, {name: _pin(name, pin) for name, pin in variants.items()})
-
-
-def _is_newer(version: Any) -> bool:
-    return isinstance(version, int) and version > VERSION
 
 
 def _pin(name: str, value: Any) -> Pin:

@@ -16,7 +16,8 @@ DEFAULT_FILE = "reconciler.yaml"
 MAX_FILES = 10_000
 
 _SUFFIXES = (".yaml", ".yml")
-_MINIMAL = "write one (the README shows a first manifest)"
+_MINIMAL = "`reconciler init` writes one of what is on this machine (the README shows one to write by hand)"
+_PLAN = "`reconciler plan -o FILE` writes a plan"
 
 
 class Source(NamedTuple):
@@ -66,7 +67,7 @@ def _default() -> str:
         return DEFAULT_FILE
     raise ManifestError(
         "there is no manifest here",
-        hint=f"looked for `{DEFAULT_DIRECTORY}/` and `{DEFAULT_FILE}`; name one, or {_MINIMAL}",
+        hint=f"looked for `{DEFAULT_DIRECTORY}/` and `{DEFAULT_FILE}`; name another, or: {_MINIMAL}",
     )
 
 
@@ -107,11 +108,13 @@ def _below(directory: str) -> str:
         held.append(DEFAULT_FILE)
     if held:
         return f"name one of: {', '.join(held[:8])}" + (", …" if len(held) > 8 else "")
-    return f"put a manifest there; {_MINIMAL}"
+    return f"put a manifest there, or take the directory away: {_MINIMAL}"
 
 
 def _near(path: str) -> str:
     wanted = Path(path)
+    if wanted.suffix == ".json":
+        return _PLAN
     try:
         names = [entry.name for entry in wanted.parent.iterdir() if entry.suffix in _SUFFIXES or entry.is_dir()]
     except OSError:

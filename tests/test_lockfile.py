@@ -120,7 +120,6 @@ def test_names_that_would_fool_a_reviewer_are_escaped_and_others_stay_readable()
 @pytest.mark.parametrize(
     ("old", "new", "line", "says"),
     [
-        ('"version": 1', '"version": 2', 1, "version 2"),
         ('"version": 1', '"version": true', 1, "version"),
         ('"version": 1', '"version": 1, "extra": 1', 1, "extra"),
         ('"size": 2019377696', '"size": NaN', 7, "NaN"),
@@ -158,10 +157,25 @@ def test_a_damaged_lock_is_refused_with_its_line_and_what_to_do(old, new, line, 
     assert "reconciler lock" in problem.hint
 
 
+def test_a_lock_of_a_later_version_is_no_damage_and_is_not_to_be_deleted():
+    with pytest.raises(LockfileError) as error:
+        lockfile.loads(TEXT.replace('"version": 1', '"version": 2', 1), "ws.lock.json")
+    (problem,) = error.value.problems
+    assert problem.where == "ws.lock.json:1"
+    assert "version 2" in problem.summary
+    assert "upgrade reconciler" in problem.hint
+    assert "delete" not in problem.hint
+
+
 def test_a_truncated_lock_is_never_taken_for_a_shorter_one():
     for end in range(len(TEXT) - 1):
         with pytest.raises(LockfileError):
             lockfile.loads(TEXT[:end], "x")
+
+
+def test_a_lock_that_is_cut_off_inside_a_text_is_told_as_that():
+    with pytest.raises(LockfileError, match="the text ends too early"):
+        lockfile.loads(TEXT[: TEXT.index("apache") + 3], "x")
 
 
 @pytest.mark.parametrize(

@@ -290,8 +290,10 @@ def test_what_damages_every_entry_alike_is_told_by_a_few(world: Path) -> None:
 def test_a_state_of_the_future_is_refused(world: Path) -> None:
     path = saved(world / "r", record())
     (path / STATE).write_text((path / STATE).read_text().replace('"version": 1', '"version": 2'))
-    with pytest.raises(RegistryError, match="a newer one wrote it"):
+    with pytest.raises(RegistryError, match="a newer one wrote it") as caught:
         load(path)
+    assert "upgrade reconciler" in caught.value.problems[0].hint
+    assert "backup" not in caught.value.problems[0].hint
 
 
 def test_what_another_program_does_to_its_own_entries_is_accepted(world: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from reconciler.artifacts import value_of, with_rest
+from reconciler.errors import NewerError
 from reconciler.state import (
     Address,
     Artifact,
@@ -56,7 +57,7 @@ def decode(block: object) -> Record:
         _wrong("block", "an object", block)
     version = block.get("version")
     if type(version) is int and version > VERSION:
-        raise ValueError(f"it is of version {version}; this program knows {VERSION}: a newer one wrote it")
+        raise NewerError("it is", version, VERSION)
     if version != VERSION or type(version) is not int:
         _wrong("version", str(VERSION), version)
     if not (_ALWAYS <= block.keys() <= _KNOWN):

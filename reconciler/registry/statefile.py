@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from reconciler.errors import NewerError
 from reconciler.hashing import hash_bytes
 from reconciler.registry.entry import block_of
 from reconciler.registry.jsontext import Entry, canonical, parse, plain_text
@@ -64,7 +65,7 @@ def loads(data: bytes) -> StateFile:
         raise ValueError("expected an object")
     version = value.get("version")
     if type(version) is int and version > VERSION:
-        raise ValueError(f"it is of version {version}; this program knows {VERSION}: a newer one wrote it")
+        raise NewerError("it is", version, VERSION)
     if type(version) is not int or version != VERSION:
         raise ValueError(f"version: expected {VERSION}, found {version!r:.40}")
     lineage = value.get("lineage")

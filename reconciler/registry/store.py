@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from reconciler.disk import Root, exclusive_lock, hash_bytes
-from reconciler.errors import Problem, RegistryError, StaleError
+from reconciler.errors import NEWER, NewerError, Problem, RegistryError, StaleError
 from reconciler.registry import backups, statefile
 from reconciler.registry.backups import read_file
 from reconciler.registry.block import decode
@@ -108,7 +108,7 @@ def records(registry: Registry) -> tuple[Record, ...]:
             found.append(decode(block))
         except ValueError as error:
             where = f"{registry.path / DISCOVERED}: {entry['name']}"
-            problems.append(Problem(where, f"metadata.reconciler: {error}", backups.hint(registry.path)))
+            problems.append(Problem(where, f"metadata.reconciler: {error}", _hint(registry.path, error)))
     if problems:
         raise RegistryError(_first(problems))
     return tuple(found)
@@ -256,8 +256,12 @@ def _parsed(path: Path, name: str, raw: _Raw | None, parser: Callable[[_Raw], _T
         where, said = str(path / name), str(error)
         if isinstance(error, json.JSONDecodeError):
             where, said = f"{where}:{error.lineno}:{error.colno}", f"{error.msg}; it is damaged or cut off"
-        hint = "correct it; people write this layer, the tool never does" if name == CURATED else backups.hint(path)
+        hint = "correct it; people write this layer, the tool never does" if name == CURATED else _hint(path, error)
         raise RegistryError(Problem(where, said, hint)) from error
+
+
+def _hint(path: Path, error: ValueError) -> str:
+    return NEWER if isinstance(error, NewerError) else backups.hint(path)
 
 
 def _recognized(path: Path, state: StateFile | None, seen: _Seen, entries: tuple[Entry, ...]) -> Snapshot | None:
