@@ -335,8 +335,8 @@ def test_without_an_argument_the_directory_comes_first(world: Path, monkeypatch:
     monkeypatch.chdir(world)
     assert refusal(None) == [
         "there is no manifest here "
-        "(looked for `manifests/` and `reconciler.yaml`; name another, or: `reconciler init` writes one of what is on this "
-        "machine (the README shows one to write by hand))"
+        "(looked for `manifests/` and `reconciler.yaml`; name another, or: `reconciler init` writes one of what is on "
+        "this machine (the README shows one to write by hand))"
     ]
     (world / "reconciler.yaml").write_text("version: 1\nname: file\n")
     assert load(None).name == "file"
