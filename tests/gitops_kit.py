@@ -13,6 +13,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,9 @@ TOOLS = tuple(found for name in ("git", "bash") if (found := shutil.which(name))
 """What a runner has besides; tests that need them are skipped where they are not."""
 PAGE = 2
 """Comments on one page: few, so that a comment on a later page is found, or not."""
+
+HEAD = "c0ffee" * 6 + "abcd"
+"""The last commit of pull request 12."""
 
 MANIFEST = """\
 version: 1
@@ -60,8 +64,11 @@ class Forge:
         for name in ("bin", "home", "temp"):
             (self.here / name).mkdir(parents=True)
         python = shlex.quote(sys.executable)
-        self._program("reconciler", f'exec {python} -m reconciler "$@"')
-        self._program("python3", f'case "$*" in "-m pip "*) echo "$*" >> "$STUB_PIP" ;; *) exec {python} "$@" ;; esac')
+        self._program("reconciler", f'exec {python} -P -m reconciler "$@"')  # as its console script: not from here
+        here = shlex.quote(str(self.here / "bin"))
+        venv = f'mkdir -p "$4/bin" && ln -sf {here}/python3 "$4/bin/python" && ln -sf {here}/reconciler "$4/bin/"'
+        cases = f'"-I -m pip "*) echo "$*" >> "$STUB_PIP" ;; "-I -m venv "*) {venv} ;; *) exec {python} "$@" ;;'
+        self._program("python3", f'case "$*" in {cases} esac')
         self._program("pip", 'echo "$*" >> "$STUB_PIP"')
         for name in ("gh", "curl"):
             self._program(name, f'exec {python} {shlex.quote(__file__)} {name} "$@"')
@@ -122,6 +129,7 @@ class Forge:
             assert ran.code == 0, ran.out
             _LOCKED[manifest] = lock.read_text()
         self.git("init", "--quiet", "--initial-branch=main", cwd=work)
+        self.git("commit", "--quiet", "--allow-empty", "--message=nothing yet", cwd=work)
         self.git("add", ".", cwd=work)
         self.git("commit", "--quiet", "--message=start", cwd=work)
         self.git("clone", "--quiet", "--bare", str(work), str(self.here / "origin.git"), cwd=self.here)
@@ -138,6 +146,17 @@ class Forge:
         self.git("clone", "--quiet", str(self.origin), str(self.here / name), cwd=self.here)
         return self.here / name
 
+    def keep(self, name: str, directory: Path) -> None:
+        """Keep a directory as an artifact: an archive of it, which names nothing above it."""
+        with zipfile.ZipFile(self.here / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(directory.rglob("*")):
+                archive.write(path, path.relative_to(directory))
+
+    def kept(self, name: str) -> dict[str, bytes]:
+        """Return what an artifact holds."""
+        with zipfile.ZipFile(self.here / f"{name}.zip") as archive:
+            return {each: archive.read(each) for each in archive.namelist()}
+
 
 def _run(words: list[str], cwd: Path, environment: Mapping[str, str]) -> Ran:
     ran = subprocess.run(
@@ -150,7 +169,8 @@ def _run(words: list[str], cwd: Path, environment: Mapping[str, str]) -> Ran:
 # -- running workflows ------------------------------------------------------------------------------------------------
 
 _EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
-_EQUALS = re.compile(r"(\S+) == '([^']*)'")
+_EQUALS = re.compile(r"(\S+) (==|!=) '([^']*)'")
+_ALSO_AFTER_A_FAILURE = "success() || failure()"
 
 
 def load(path: str) -> Any:
@@ -168,20 +188,26 @@ class Job:
     workspace: Path
     context: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, dict[str, str]] = field(default_factory=dict)
-    outcomes: dict[str, str] = field(default_factory=dict)
     log: str = ""
     failed: str = ""
     """Name of the step that failed, '' for none."""
     summary: str = ""
 
+    @property
+    def temp(self) -> Path:
+        """The directory of the runner that no checkout reaches."""
+        found = self.forge.here / "temp" / self.workspace.name
+        found.mkdir(exist_ok=True)
+        return found
+
     def value(self, expression: str) -> str:
         """Return what an expression means; what nobody defined is a mistake in the workflow, or in the test."""
+        if expression == "runner.temp":
+            return str(self.temp)
         if expression in self.context:
             return self.context[expression]
         if found := re.fullmatch(r"steps\.(\w+)\.outputs\.([\w-]+)", expression):
             return self.outputs.get(found[1], {}).get(found[2], "")
-        if found := re.fullmatch(r"steps\.(\w+)\.outcome", expression):
-            return self.outcomes[found[1]]
         raise AssertionError(f"nobody says what {expression} is")
 
     def text(self, text: str) -> str:
@@ -189,33 +215,32 @@ class Job:
         return _EXPRESSION.sub(lambda found: self.value(found[1]), text)
 
     def holds(self, condition: str) -> bool:
-        """Whether an `if:` holds."""
+        """Whether an `if:` holds; without a word about failures it does not after one."""
+        if condition == _ALSO_AFTER_A_FAILURE:
+            return True
         found = _EQUALS.fullmatch(condition)
         assert found, f"a condition that nobody here understands: {condition}"
-        return self.value(found[1]) == found[2]
+        return not self.failed and (self.value(found[1]) == found[3]) is (found[2] == "==")
 
     def steps(self, steps: list[dict[str, Any]], environment: Mapping[str, str]) -> Job:
-        """Run steps until one fails."""
+        """Run steps; after one that fails, only those that ask for it."""
         for number, step in enumerate(steps):
-            if "if" in step and not self.holds(step["if"]):
+            if not (self.holds(step["if"]) if "if" in step else not self.failed):
                 continue
             name = step.get("name") or step.get("uses") or str(number)
-            code = self._uses(step) if "uses" in step else self._shell(step, environment)
-            self.outcomes[step.get("id", name)] = "failure" if code else "success"
-            if code and step.get("continue-on-error") != "true":
-                self.failed = name
-                break
+            if "uses" in step:
+                self._uses(step)
+            elif self._shell(step, environment):
+                self.failed = self.failed or name
         return self
 
     def _shell(self, step: dict[str, Any], environment: Mapping[str, str]) -> int:
         assert "${{" not in step["run"], "an expression in a script: whoever chooses its value writes the script"
-        temp = self.forge.here / "temp" / self.workspace.name
-        temp.mkdir(exist_ok=True)
-        files = {"GITHUB_OUTPUT": temp / "output", "GITHUB_STEP_SUMMARY": temp / "summary"}
+        files = {"GITHUB_OUTPUT": self.temp / "output", "GITHUB_STEP_SUMMARY": self.temp / "summary"}
         for path in files.values():
             path.write_text("")
         said = {**environment, **step.get("env", {})}
-        variables = self.forge.environment() | {"RUNNER_TEMP": str(temp), "GITHUB_ACTION_PATH": str(ROOT)}
+        variables = self.forge.environment() | {"RUNNER_TEMP": str(self.temp), "GITHUB_ACTION_PATH": str(ROOT)}
         variables |= {key: str(path) for key, path in files.items()}
         variables |= {key: self.text(value) for key, value in said.items()}
         cwd = self.workspace / self.text(step.get("working-directory", "."))
@@ -226,25 +251,17 @@ class Job:
         self.summary += files["GITHUB_STEP_SUMMARY"].read_text()
         return ran.code
 
-    def _uses(self, step: dict[str, Any]) -> int:
-        action, said = step["uses"].partition("@")[0], step.get("with", {})
-        store = self.forge.here / "artifacts"
-        match action:
+    def _uses(self, step: dict[str, Any]) -> None:
+        said = step.get("with", {})
+        match step["uses"].partition("@")[0]:
             case "actions/setup-python":
-                pass
+                self.outputs[step.get("id", "")] = {"python-path": str(self.forge.here / "bin/python3")}
             case "actions/checkout":
-                there = self.workspace / said.get("path", ".")
-                of = Path(self.text(said["ref"])) if "ref" in said else Path(self.context["checkout"])
-                shutil.copytree(of, there, dirs_exist_ok=True, symlinks=True)
+                shutil.copytree(Path(self.context["checkout"]), self.workspace, dirs_exist_ok=True, symlinks=True)
             case "actions/upload-artifact":
-                shutil.copytree(self.workspace / said["path"], store / said["name"], symlinks=True)
-            case "actions/download-artifact":
-                if not (store / said["name"]).exists():
-                    return 1
-                shutil.copytree(store / said["name"], self.workspace / said["path"], symlinks=True)
-            case _:
+                self.forge.keep(said["name"], Path(self.text(said["path"])))
+            case action:
                 raise AssertionError(f"nobody here knows {action}")
-        return 0
 
 
 def run_workflow(forge: Forge, path: str, job: str, context: Mapping[str, str]) -> Job:
@@ -256,7 +273,27 @@ def run_workflow(forge: Forge, path: str, job: str, context: Mapping[str, str]) 
     running = Job(forge, workspace, dict(context))
     if "if" in spec and not running.holds(spec["if"]):
         return running
-    return running.steps(spec["steps"], workflow.get("env", {}))
+    return running.steps(spec["steps"], {**workflow.get("env", {}), **spec.get("env", {})})
+
+
+def knows(forge: Forge, *comments: dict[str, Any]) -> None:
+    """Let the forge have two pull requests and these comments."""
+    forge.write(forge.read() | {"pulls": {"12": HEAD, "13": "0" * 40}, "comments": list(comments)})
+
+
+def comment_job(forge: Forge, ended: str = "success") -> Job:
+    """Run the trusted job, after a run of the other one for the commit `HEAD`."""
+    context = {
+        "github.event.workflow_run.event": "pull_request",
+        "github.event.workflow_run.id": "1",
+        "github.event.workflow_run.head_sha": HEAD,
+        "github.event.workflow_run.conclusion": ended,
+        "github.server_url": "https://forge.example",
+        "github.token": TOKEN,
+        "github.repository": "acme/models",
+        "github.workflow": "comment",
+    }
+    return run_workflow(forge, "examples/github/comment.yml", "comment", context)
 
 
 def run_gitlab(forge: Forge, job: str, workspace: Path, **variables: str) -> Ran:
@@ -298,6 +335,14 @@ def _gh(words: list[str], state: dict[str, Any]) -> Any:
     url = urlsplit(plain[1])
     body = json.loads(Path(options["--input"][0]).read_text()) if "--input" in options else {}
     match options.get("--method", ["GET"])[0], url.path.split("/"):
+        case "GET", ["repos", _, _, "actions", "runs", _, "artifacts"]:
+            kept = Path(os.environ["STUB_STATE"]).parent / f"{parse_qs(url.query)['name'][0]}.zip"
+            size = state.get("claimed_size") or (kept.stat().st_size if kept.exists() else 0)
+            return {
+                "artifacts": [{"id": 3, "size_in_bytes": 1 << 40}, {"id": 9, "size_in_bytes": size}][: 2 * bool(size)]
+            }
+        case "GET", ["repos", _, _, "actions", "artifacts", "9", "zip"]:
+            return (Path(os.environ["STUB_STATE"]).parent / "plan.zip").read_bytes()
         case "GET", ["repos", _, _, "pulls", number]:
             return {"number": int(number), "head": {"sha": state["pulls"][number]}}
         case "GET", ["repos", _, _, "issues", number, "comments"]:
@@ -338,7 +383,7 @@ def _curl(words: list[str], state: dict[str, Any]) -> Any:
     [url], options = _options(words)
     [header] = options["--header"]
     assert header.startswith("@"), "a token on a command line"
-    assert stat.S_IMODE(Path(header[1:]).stat().st_mode) == 0o600
+    assert stat.S_IMODE(Path(header[1:]).parent.stat().st_mode) == 0o700
     if Path(header[1:]).read_text() != f"PRIVATE-TOKEN: {TOKEN}\n":
         sys.exit("curl: 401")
     path, query = urlsplit(url).path, parse_qs(urlsplit(url).query)
@@ -369,7 +414,7 @@ def main(name: str, words: list[str]) -> None:
     answer = {"gh": _gh, "curl": _curl}[name](words, state)
     state["calls"].append([name, *words])
     path.write_text(json.dumps(state))
-    print(json.dumps(answer))
+    sys.stdout.buffer.write(answer if isinstance(answer, bytes) else json.dumps(answer).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -13,19 +13,29 @@ from typing import Any
 
 import pytest
 import yaml
-from gitops_kit import MANIFEST, ROOT, TOKEN, TOOLS, Forge, Job, Ran, load, run_gitlab, run_workflow
+from gitops_kit import (
+    HEAD,
+    MANIFEST,
+    ROOT,
+    TOKEN,
+    TOOLS,
+    Forge,
+    Job,
+    Ran,
+    comment_job,
+    knows,
+    load,
+    run_gitlab,
+    run_workflow,
+)
 
 from reconciler import cli
 from reconciler.hub.server import Hub
-from reconciler.planjson import dumps
-from tests import plan_kit
 
 pytestmark = pytest.mark.skipif(len(TOOLS) < 2, reason="needs git and bash")
 
 RULES = "policy:\n  rules:\n    - { rule: license, allow: [mit] }\n"
 CHAT = "acme/Tiny-Chat"
-HEAD = "c0ffee" * 6 + "abcd"
-WORKFLOWS = sorted(path.relative_to(ROOT) for path in (ROOT / "examples/github").glob("*.yml"))
 
 
 def weights(seed: int = 0) -> dict[str, bytes]:
@@ -49,24 +59,19 @@ def forge(world: Path, hub: Hub) -> Forge:
 # -- GitHub: the plan, untrusted --------------------------------------------------------------------------------------
 
 
-def plan_job(forge: Forge, checkout: Path, base: Path | None = None) -> Job:
-    """Run the job for a pull request that has `checkout` where `base` was merged last; None: nothing was."""
-    nothing = forge.here / "nothing"
-    nothing.mkdir(exist_ok=True)
-    context = {
-        "checkout": str(checkout),
-        "github.event.pull_request.number": "12",
-        "github.event.pull_request.base.sha": str(base or nothing),
-    }
+def plan_job(forge: Forge, checkout: Path) -> Job:
+    """Run the job for a pull request: its last commit is what would be merged, the parent what was merged last."""
+    context = {"checkout": str(checkout), "github.event.pull_request.number": "12"}
     return run_workflow(forge, "examples/github/plan.yml", "plan", context)
 
 
 def proposed(forge: Forge, name: str = "proposed", text: str = "") -> Path:
-    """A checkout in which somebody has added to the manifest and locked it."""
+    """A checkout in which somebody has added to the manifest, locked it and committed both."""
     work = forge.clone(name)
     with (work / "gpu-server/reconciler.yaml").open("a") as file:
         file.write(text)
     assert forge.run("reconciler", "lock", "gpu-server/reconciler.yaml", cwd=work).code == 0
+    forge.git("commit", "--quiet", "--all", "--message=proposed", cwd=work)
     return work
 
 
@@ -75,29 +80,29 @@ def test_the_untrusted_job_plans_and_leaves_the_plan_as_an_artifact(forge: Forge
     assert not job.failed, job.log
     assert "1 variant in 1 location; the lock has all of them" in job.log
     assert job.summary.startswith("<!-- reconciler plan: gpu-server -->\n### Plan for `gpu-server`: 1 to download")
-    assert (forge.here / "artifacts/plan/number").read_text() == "12\n"
-    plan = json.loads((forge.here / "artifacts/plan/plan.json").read_text())
+    assert forge.kept("plan")["number"] == b"12\n"
+    plan = json.loads(forge.kept("plan")["plan.json"])
     assert [step["address"] for step in plan["steps"]] == ["tiny-chat@weights"]
 
 
 def test_the_plan_is_about_what_the_pull_request_changes(forge: Forge, hub: Hub) -> None:
-    base = forge.found()
+    forge.found()
     hub.add("acme/Other", weights(3), license="mit")
-    job = plan_job(forge, proposed(forge, text="  other:\n    source: hf:acme/Other\n" + RULES), base)
+    job = plan_job(forge, proposed(forge, text="  other:\n    source: hf:acme/Other\n" + RULES))
     assert not job.failed, job.log  # what was merged has another licence than the new rule allows, and does not arrive
     assert "1 to download\n" in job.summary
     assert "other@weights" in job.summary
     assert "download   tiny-chat" not in job.summary
 
 
-def test_a_lock_that_does_not_answer_the_manifest_fails_and_leaves_nothing(forge: Forge) -> None:
+def test_a_lock_that_does_not_answer_the_manifest_fails_and_leaves_the_number_alone(forge: Forge) -> None:
     work = forge.found()
     with (work / "gpu-server/reconciler.yaml").open("a") as file:
         file.write("  other:\n    source: hf:acme/Other\n")
     job = plan_job(forge, work)
     assert job.failed == "validate"
     assert "other is not in the lock" in job.log
-    assert not (forge.here / "artifacts").exists()
+    assert forge.kept("plan") == {"number": b"12\n"}
 
 
 def test_a_broken_rule_fails_the_job_after_the_plan_is_left(forge: Forge) -> None:
@@ -105,7 +110,7 @@ def test_a_broken_rule_fails_the_job_after_the_plan_is_left(forge: Forge) -> Non
     assert job.failed == "rules"
     assert "license apache-2.0 is not among mit" in job.log
     assert "blocked: policy rule license" in job.summary
-    assert (forge.here / "artifacts/plan/plan.json").exists()
+    assert "plan.json" in forge.kept("plan")
 
 
 def test_a_disk_that_is_too_small_on_the_runner_fails_nothing(forge: Forge) -> None:
@@ -115,169 +120,74 @@ def test_a_disk_that_is_too_small_on_the_runner_fails_nothing(forge: Forge) -> N
     assert "::warning::some steps are blocked" in job.log
 
 
+def test_a_merge_that_the_branch_has_not_seen_is_not_told_as_its_own(forge: Forge, hub: Hub) -> None:
+    """The event names the base as it was when the branch was pushed; what would be merged knows better."""
+    forge.found()
+    hub.add("acme/Other", weights(3))
+    work = proposed(forge, text="  other:\n    source: hf:acme/Other\n")
+    forge.git("push", "--quiet", "origin", "main", cwd=work)  # another pull request, merged meanwhile
+    late = forge.clone("late")
+    (late / "README.md").write_text("only this\n")
+    forge.git("add", ".", cwd=late)
+    forge.git("commit", "--quiet", "--message=proposed", cwd=late)
+    job = plan_job(forge, late)
+    assert not job.failed, job.log
+    assert "### Plan for `gpu-server`: no changes" in job.summary
+
+
+TRAP = "open(__import__('os').environ['HOME'] + '/pwned', 'w')\n"
+
+
+def test_no_module_of_the_checkout_is_run(forge: Forge) -> None:
+    """The control is Python itself, which looks for modules where a script from standard input stands."""
+    forge.found()
+    work = forge.clone("work")
+    for name in ("json", "pip", "venv", "reconciler"):
+        (work / f"{name}.py").write_text(TRAP)
+    pwned = forge.here / "home/pwned"
+    assert forge.run("python3", "-c", "import json", cwd=work).code == 0
+    assert pwned.exists()
+    pwned.unlink()
+    assert not plan_job(forge, work).failed
+    assert not action(forge, work, manifest="gpu-server/reconciler.yaml").failed
+    assert run_gitlab(forge, "plan", work, **GITLAB | {"CI_MERGE_REQUEST_DIFF_BASE_SHA": "main"}).code == 0
+    assert not pwned.exists()
+
+
 def test_the_untrusted_workflow_has_nothing_to_give_away() -> None:
     workflow, text = load("examples/github/plan.yml"), (ROOT / "examples/github/plan.yml").read_text()
     assert list(workflow["on"]) == ["pull_request"]
-    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow["jobs"]["plan"]["permissions"] == {"contents": "read"}
     assert "secrets." not in text
     assert "github.token" not in text
     used = [step for step in workflow["jobs"]["plan"]["steps"] if step.get("uses", "").startswith("actions/checkout")]
-    assert [step["with"]["persist-credentials"] for step in used] == ["false", "false"]
+    assert [step["with"]["persist-credentials"] for step in used] == ["false"]
 
 
-# -- GitHub: the comment, trusted -------------------------------------------------------------------------------------
-
-
-def comment_job(forge: Forge, head: str = HEAD) -> Job:
-    context = {
-        "github.event.workflow_run.event": "pull_request",
-        "github.event.workflow_run.id": "1",
-        "github.event.workflow_run.head_sha": head,
-        "github.token": TOKEN,
-        "github.repository": "acme/models",
-    }
-    return run_workflow(forge, "examples/github/comment.yml", "comment", context)
-
-
-def left(forge: Forge, plan: str, number: str = "12\n") -> Path:
-    """An artifact, as a job left it that anybody may have written."""
-    artifact = forge.here / "artifacts/plan"
-    artifact.mkdir(parents=True)
-    (artifact / "plan.json").write_text(plan)
-    (artifact / "number").write_text(number)
-    return artifact
-
-
-def knows(forge: Forge, *comments: dict[str, Any]) -> None:
-    state = forge.read() | {"pulls": {"12": HEAD, "13": "0" * 40}, "comments": list(comments)}
-    forge.write(state)
-
-
-def said(number: int, body: str, login: str = "github-actions[bot]", issue: int = 12) -> dict[str, Any]:
-    return {"id": number, "issue": issue, "body": body, "user": {"login": login}}
+# -- GitHub: the comment, trusted (more in test_gitops_comment) -------------------------------------------------------
 
 
 def test_from_a_pull_request_to_its_comment(forge: Forge) -> None:
-    work = forge.found()
-    assert not plan_job(forge, work).failed
+    assert not plan_job(forge, forge.found()).failed
     knows(forge)
     job = comment_job(forge)
     assert not job.failed, job.log
     [comment] = forge.read()["comments"]
     assert comment["issue"] == 12
-    assert comment["body"].startswith("<!-- reconciler plan: gpu-server -->\n### Plan for `gpu-server`: 1 to download")
+    assert "### Plan for `gpu-server`: 1 to download" in comment["body"]
     assert "license: apache-2.0" in comment["body"]
 
 
-def test_the_comment_is_one_and_stays_where_it_is(forge: Forge) -> None:
-    mark = "<!-- reconciler plan: workstation -->"
-    others = [
-        said(1, "looks good", "ada"),
-        said(2, f"{mark}\nI am a person", "ada"),
-        said(3, "<!-- reconciler plan: other-box -->\n### Plan"),
-        said(4, f"{mark}\n### Plan of last week"),
-    ]
-    left(forge, dumps(plan_kit.workstation()))
-    knows(forge, *others)
-    job = comment_job(forge)
-    assert not job.failed, job.log
-    now = forge.read()["comments"]
-    assert now[:3] == others[:3]
-    assert len(now) == 4
-    assert now[3]["body"].startswith(f"{mark}\n### Plan for `workstation`: 1 to remove")
-
-
-def test_an_artifact_that_names_another_pull_request_is_not_posted_there(forge: Forge) -> None:
-    left(forge, dumps(plan_kit.workstation()), "13\n")
+def test_a_manifest_that_is_refused_is_told_below_its_pull_request(forge: Forge) -> None:
+    work = forge.found()
+    (work / "gpu-server/reconciler.yaml").write_text("version: 1\nnonsense: 1\n")
+    assert plan_job(forge, work).failed == "validate"
     knows(forge)
-    job = comment_job(forge)
-    assert not job.failed, job.log
-    assert "::notice::the pull request has moved on" in job.log
-    assert forge.read()["comments"] == []
-
-
-@pytest.mark.parametrize("number", ["", "12; touch pwned", "$(touch pwned)", "../12", "-1", "0", "1" * 30, "12\n13"])
-def test_an_artifact_without_a_number_is_refused(forge: Forge, number: str) -> None:
-    left(forge, dumps(plan_kit.workstation()), number)
-    knows(forge)
-    job = comment_job(forge)
-    assert job.failed == "read", job.log
-    assert not list(forge.here.rglob("pwned"))
-    assert forge.read()["calls"] == []
-
-
-@pytest.mark.parametrize("plan", ["", "{}", "<!-- reconciler plan: x -->\n@everyone", '{"format_version": "1.0"}'])
-def test_an_artifact_that_is_no_plan_is_refused(forge: Forge, plan: str) -> None:
-    left(forge, plan)
-    knows(forge)
-    job = comment_job(forge)
-    assert job.failed == "read"
-    assert "Traceback" not in job.log
-    assert forge.read()["calls"] == []
-
-
-def test_a_link_in_the_artifact_is_not_followed(forge: Forge) -> None:
-    artifact = left(forge, "")
-    secret = forge.here / "secret.json"
-    secret.write_text(dumps(plan_kit.workstation()))
-    (artifact / "plan.json").unlink()
-    (artifact / "plan.json").symlink_to(secret)
-    knows(forge)
-    assert comment_job(forge).failed == "read"
-    assert forge.read()["calls"] == []
-
-
-def test_what_the_untrusted_job_wrote_is_never_posted_as_it_stands(forge: Forge) -> None:
-    """The control: the artifact holds a comment of its own, with a mention in it, and names that are markup."""
-    hostile = plan_kit.plan(
-        [plan_kit.remove("@everyone@x"), plan_kit.download("<img src=x>@x", reason="![](https://evil.example/x)")],
-        manifest_name="@everyone [x](https://evil.example)",
-        warnings=("@everyone https://evil.example #1",),
-    )
-    artifact = left(forge, dumps(hostile))
-    (artifact / "comment.md").write_text("@everyone look at https://evil.example")
-    active = re.compile(r"@everyone|https?:/|<img|\]\(")
-    assert active.search((artifact / "comment.md").read_text())
-    knows(forge)
-    job = comment_job(forge)
+    job = comment_job(forge, ended="failure")
     assert not job.failed, job.log
     [comment] = forge.read()["comments"]
-    outside = re.sub(r"```+diff\n.*?\n```+\n|<!-- .*? -->", "", comment["body"], flags=re.DOTALL)
-    assert "evil" in comment["body"]
-    assert not active.search(outside)
-
-
-def test_without_an_artifact_nothing_is_said(forge: Forge) -> None:
-    knows(forge)
-    job = comment_job(forge)
-    assert not job.failed, job.log
-    assert forge.read()["calls"] == []
-
-
-def test_the_trusted_workflow_takes_no_file_of_the_pull_request() -> None:
-    workflow = load("examples/github/comment.yml")
-    used = [step.get("uses", "") for step in workflow["jobs"]["comment"]["steps"]]
-    assert list(workflow["on"]) == ["workflow_run"]
-    assert not [each for each in used if "checkout" in each]
-    assert load("examples/github/plan.yml")["name"] in workflow["on"]["workflow_run"]["workflows"]
-
-
-@pytest.mark.parametrize("path", [*WORKFLOWS, Path("action.yml")], ids=str)
-def test_no_script_holds_an_expression(path: Path) -> None:
-    """Whoever chooses the value of an expression in a script writes the script: a branch may be called `$(…)`."""
-    found = load(str(path))
-    jobs = found["jobs"].values() if "jobs" in found else [found["runs"]]
-    scripts = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
-    assert scripts
-    assert not [script for script in scripts if "${{" in script]
-
-
-@pytest.mark.parametrize("path", WORKFLOWS, ids=str)
-def test_every_workflow_says_its_permissions_and_a_limit_of_time(path: Path) -> None:
-    workflow = load(str(path))
-    assert workflow["permissions"]
-    assert all("timeout-minutes" in job for job in workflow["jobs"].values())
-    assert workflow["defaults"] == {"run": {"shell": "bash"}}
+    assert "### No plan" in comment["body"]
+    assert f"Commit {HEAD}: failure, [log](https://forge.example/acme/models/actions/runs/1)" in comment["body"]
 
 
 # -- GitHub: the lock ------------------------------------------------------------------------------------------------
@@ -325,6 +235,32 @@ def test_a_moved_upstream_becomes_one_pull_request_that_later_runs_update(forge:
     assert forge.git("rev-list", "--count", "main..reconciler/lock-bump", cwd=forge.origin) == "1"
 
 
+def test_a_branch_that_somebody_else_has_committed_to_is_left_alone(forge: Forge, hub: Hub) -> None:
+    forge.found()
+    hub.add(CHAT, weights(1))
+    assert not bump_job(forge, "one").failed
+    work = forge.clone("theirs")
+    forge.git("switch", "--quiet", "reconciler/lock-bump", cwd=work)
+    forge.git("commit", "--quiet", "--allow-empty", "--message=by hand", cwd=work)
+    forge.git("push", "--quiet", "origin", "reconciler/lock-bump", cwd=work)
+    theirs = forge.git("rev-parse", "reconciler/lock-bump", cwd=forge.origin)
+    hub.add(CHAT, weights(2))
+    job = bump_job(forge, "two")
+    assert not job.failed, job.log
+    assert "::notice::somebody else has committed to reconciler/lock-bump" in job.log
+    assert forge.git("rev-parse", "reconciler/lock-bump", cwd=forge.origin) == theirs
+
+
+def test_what_moved_is_code_in_the_text_however_long_it_is(forge: Forge, hub: Hub) -> None:
+    forge.found()
+    hub.add(CHAT, weights(1) | {f"``` @everyone {'x' * 100} {n}.json": b"{}" for n in range(200)})
+    assert not bump_job(forge, "one").failed
+    [pull] = forge.read()["pull_requests"]
+    assert len(pull["body"]) < 65_000
+    fences = re.sub(r"^(`{3,})diff\n.*?^\1$", "", pull["body"], flags=re.DOTALL | re.MULTILINE)
+    assert not [line for line in fences.splitlines() if "@everyone" in line and not line.startswith("    ")]
+
+
 def test_an_upstream_that_is_gone_fails_the_run_and_pushes_nothing(forge: Forge, hub: Hub) -> None:
     forge.found()
     hub.remove(CHAT)
@@ -347,7 +283,7 @@ def action(forge: Forge, workspace: Path, **inputs: str) -> Job:
 def test_the_action_plans_and_tells_what_it_found(forge: Forge) -> None:
     job = action(forge, forge.found(), manifest="gpu-server/reconciler.yaml")
     assert not job.failed, job.log
-    assert f"install --quiet {ROOT}" in (forge.here / "pip.log").read_text()
+    assert f"-I -m pip install --quiet {ROOT}" in (forge.here / "pip.log").read_text()
     told = {key: job.text(out["value"]) for key, out in load("action.yml")["outputs"].items()}
     plan = json.loads(Path(told["plan"]).read_text())
     assert (told["exit-code"], told["plan-id"]) == ("2", plan["plan_id"])
@@ -390,6 +326,9 @@ GITLAB = {
     "CI_PROJECT_ID": "5",
     "CI_MERGE_REQUEST_IID": "12",
     "CI_MERGE_REQUEST_DIFF_BASE_SHA": "before",
+    "CI_JOB_NAME": "comment",
+    "CI_COMMIT_SHA": HEAD,
+    "CI_PIPELINE_URL": "https://gitlab.example/acme/models/-/pipelines/1",
     "RECONCILER_COMMENT_TOKEN": TOKEN,
 }
 
@@ -403,30 +342,53 @@ def gitlab_checkout(forge: Forge, name: str, manifest: str = MANIFEST) -> Path:
     return forge.clone(name)
 
 
+MARK = "<!-- reconciler: comment -->"
+OTHERS = [{"id": n, "author": {"id": 8}, "body": f"{MARK}\nnot the bot's"} for n in range(3)]
+
+
 def test_gitlab_plans_and_keeps_one_note(forge: Forge) -> None:
     work = gitlab_checkout(forge, "work")
     planned = run_gitlab(forge, "plan", work, **GITLAB)
     assert planned.code == 0, planned.out
     assert "planned as if" not in planned.out
     assert "### Plan for `gpu-server`: 1 to download" in (work / "plan.md").read_text()
-    mark = "<!-- reconciler plan: gpu-server -->"
-    others = [{"id": n, "author": {"id": 8}, "body": f"{mark}\nnot the bot's"} for n in range(3)]
-    forge.write(forge.read() | {"comments": others})
+    notes, mine = commented(forge, work)
+    assert notes == OTHERS
+    assert mine.startswith(f"{MARK}\n{(work / 'plan.md').read_text()}")
+    assert mine.endswith(f"\nCommit {HEAD}, [pipeline](https://gitlab.example/acme/models/-/pipelines/1)\n")
+
+
+def commented(forge: Forge, work: Path) -> tuple[list[dict[str, Any]], str]:
+    """Run the job that comments twice; return the notes of others, and its own, which is one."""
+    forge.write(forge.read() | {"comments": OTHERS})
+    alone = forge.here / "alone"  # nothing is checked out: the job has the artifacts and no more
+    alone.mkdir()
+    for name in ("plan.json", "plan.md"):
+        if (work / name).exists():
+            shutil.copy(work / name, alone)
     for _ in range(2):
-        ran = run_gitlab(forge, "comment", work, **GITLAB)
+        ran = run_gitlab(forge, "comment", alone, **GITLAB)
         assert ran.code == 0, ran.out
-    notes = forge.read()["comments"]
-    assert notes[:3] == others
-    [mine] = notes[3:]
-    assert mine["body"] == (work / "plan.md").read_text()
-    assert not (work / "token").exists()
+    *notes, mine = forge.read()["comments"]
     assert TOKEN not in json.dumps(forge.read()["calls"])
+    assert not [path for path in (forge.here / "temp").rglob("*") if path.name == "token"]
+    return notes, mine["body"]
+
+
+def test_gitlab_tells_that_there_is_no_plan(forge: Forge) -> None:
+    work = gitlab_checkout(forge, "work")
+    (work / "gpu-server/reconciler.yaml").write_text("version: 1\nnonsense: 1\n")
+    (work / "plan.json").write_text("committed with the merge request")
+    assert run_gitlab(forge, "plan", work, **GITLAB).code == 1
+    (work / "plan.json").unlink()
+    _, mine = commented(forge, work)
+    assert mine.startswith(f"{MARK}\n### No plan\n")
 
 
 def test_gitlab_fails_on_a_broken_rule(forge: Forge) -> None:
     ran = run_gitlab(forge, "plan", gitlab_checkout(forge, "work", MANIFEST + RULES), **GITLAB)
     assert ran.code == 1
-    assert "1 rules of the policy are broken" in ran.out
+    assert "rules of the policy that are broken: 1" in ran.out
 
 
 def test_gitlab_plans_what_the_merge_request_changes(forge: Forge, hub: Hub) -> None:
@@ -602,20 +564,3 @@ def test_a_timer_starts_the_service_of_its_name(name: str) -> None:
     assert timer["Install"]["WantedBy"] == "timers.target"
     assert service["Service"]["Type"] == "oneshot"
     assert not [words for words in commands(f"{name}.service") if not words[0].startswith("/")]
-
-
-# -- the pages -------------------------------------------------------------------------------------------------------
-
-
-def test_every_file_stands_in_the_page() -> None:
-    page = (ROOT / "docs/gitops.md").read_text()
-    shipped = [*WORKFLOWS, *((ROOT / "examples/systemd").iterdir()), ROOT / "examples/gitlab/.gitlab-ci.yml"]
-    names = [Path(path).name for path in shipped] + ["action.yml", ".pre-commit-hooks.yaml"]
-    assert not [name for name in names if name not in page]
-
-
-def test_shell_steps_need_no_program_beyond_those_of_a_runner() -> None:
-    """Python, git, `gh` or `curl`, and the shell's own: no `jq` that a small image has not."""
-    texts = [(ROOT / path).read_text() for path in [*WORKFLOWS, "action.yml", "examples/gitlab/.gitlab-ci.yml"]]
-    assert not [text for text in texts if re.search(r"\bjq\b", text)]
-    assert shutil.which("bash")
