@@ -49,7 +49,7 @@ def variant_name(family: str, backend: str | None, format: str | None, quant: st
 
 def _tail(family: str, backend: str | None, format: str | None, quant: str | None) -> list[str]:  # noqa: A002
     """Return what follows the family."""
-    words = re.split(r"[-_]", _slug(family) or "model")
+    words = re.split(r"[-_.]", _slug(family) or "model")
     container = _short(format, 16)
     if _stands_in(container, words):
         container = ""

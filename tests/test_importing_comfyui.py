@@ -225,3 +225,14 @@ def test_another_directory_is_refused_with_what_is_expected(machine: Machine) ->
     told = machine.run("import", "comfyui", "other", "--manifest", "box.yaml")
     assert told.code == 1
     assert "name the directory that holds `models`" in told.err
+
+
+def test_a_name_that_no_folder_can_have_is_left_out_and_nothing_is_linked_beside_it(machine: Machine) -> None:
+    machine.put("loras/dot..safetensors", LOST)
+
+    value = machine.take()
+
+    [row] = value["rows"]
+    assert row["kind"] == "left-out"
+    assert row["why"].endswith("would have loras/dot.safetensors; rename it")
+    assert not (machine.here / "box.yaml").exists()

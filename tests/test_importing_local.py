@@ -125,3 +125,49 @@ def test_a_removed_file_of_that_kind_cannot_be_had_again_and_the_plan_says_so(ma
     assert (action, reason) == ("download", "incomplete")
     assert told.code != 0
     assert "the file is gone" in told.out + told.err
+
+
+def test_models_of_two_owners_are_told_apart_by_their_owners(machine: Machine) -> None:
+    for number, owner in enumerate(("alpha", "beta")):
+        put(machine.here / f"weights/{owner}/Tail", gguf_files("Tail", ["Q4_K_M"], seed=40 + number))
+
+    machine.take("tree", "weights", "--local", "--offline")
+
+    assert set(machine.loaded().manifest.variants) == {"alpha-tail-gguf-q4_k_m", "beta-tail-gguf-q4_k_m"}
+
+
+def test_weights_beside_several_quants_are_taken_at_once_and_not_by_a_second_run(machine: Machine) -> None:
+    put(machine.here / "weights/me/Mixed", {**gguf_files("Mixed", ["Q4_K_M", "Q8_0"], seed=50), **llama_files(seed=51)})
+
+    machine.take("tree", "weights", "--local", "--offline")
+    text = machine.manifest.read_text()
+
+    assert len(settled(machine)) == 3
+    assert machine.take("tree", "weights", "--local", "--offline")["summary"]["imported"] == 0
+    assert machine.manifest.read_text() == text
+
+
+def test_programs_among_models_are_one_line_and_never_managed(machine: Machine) -> None:
+    put(machine.here / "weights/me/my-own", llama_files(seed=99))
+    put(
+        machine.here / "weights/venv", {"pyvenv.cfg": b"home = /usr", "lib/python3/site-packages/x/t.onnx": b"\x08\x07"}
+    )
+    put(
+        machine.here / "weights/ui/app", {"node_modules/y/model.safetensors": llama_files(seed=98)["model.safetensors"]}
+    )
+
+    report = machine.take("tree", "weights", "--local", "--offline")
+
+    assert [each.source for each in machine.loaded().manifest.variants.values()] == [
+        f"file:{machine.here}/weights/me/my-own"
+    ]
+    assert whys(report, "left-out") == {"venv": "programs, no models", "ui/app/node_modules": "programs, no models"}
+
+
+def test_what_is_left_out_is_told_by_its_directory_and_not_by_its_first_files(machine: Machine) -> None:
+    short = {path: data for path, data in llama_files(seed=60, shards=3).items() if "00002" not in path}
+    put(machine.here / "weights/me/short", short)
+
+    report = machine.take("tree", "weights", "--local", "--offline")
+
+    assert whys(report, "left-out") == {"me/short": "incomplete: model-00002-of-00003.safetensors missing"}

@@ -21,6 +21,13 @@ def test_several_quants_are_several_variants_each_with_the_projector() -> None:
     ]
 
 
+def test_what_lies_beside_several_quants_is_a_variant_of_its_own_where_it_holds_weights() -> None:
+    found = parts(["m-Q4_K_M.gguf", "m-Q8_0.gguf", "README.md", "config.json", "model.safetensors"])
+
+    assert [part.quant for part in found] == ["q4_k_m", "q8_0", ""]
+    assert found[2] == Part(("README.md", "config.json", "model.safetensors"), "", alone=False)
+
+
 def test_the_shards_of_a_quant_stay_together() -> None:
     [part, _] = parts(["Q4_K_M/m-00001-of-00002.gguf", "Q4_K_M/m-00002-of-00002.gguf", "Q8_0/m.gguf"])
 

@@ -31,6 +31,7 @@ NAMES = {
     ("coder-7b-gptq-int8", "vllm", "safetensors", "gptq-int8"): "coder-7b-gptq-int8-vllm-safetensors",
     ("gemma3-27b-q4-k-m", "ollama", "gguf", "q4_k_m"): "gemma3-27b-q4-k-m-ollama-gguf",
     ("llama-7b-gptq", "vllm", "safetensors", "gptq-int4"): "llama-7b-gptq-vllm-safetensors-int4",
+    ("llama-2-7b.Q4_K_M", "lmstudio", "gguf", "q4_k_m"): "llama-2-7b.q4-k-m-lmstudio-gguf",
     # letters are kept or spelt, not lost
     ("ünïcode-7B", "vllm", "safetensors", "bf16"): "unicode-7b-vllm-safetensors-bf16",
     ("Straße-Œuvre-Łódź", "", "", ""): "strasse-oeuvre-lodz",

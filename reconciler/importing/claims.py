@@ -13,6 +13,8 @@ from reconciler.paths import collision_key
 from reconciler.sources import Request, selection
 from reconciler.state import Layout, Pin, Wish
 from reconciler.stores import STORES, store_of
+from reconciler.ui.kinds import ui_of
+from reconciler.ui.places import places
 
 if TYPE_CHECKING:
     from reconciler.manifest import Loaded, Variant
@@ -162,10 +164,12 @@ _LAYOUTS: dict[tuple[int, str, tuple[str, ...]], tuple[Pin, Layout | None]] = {}
 def _arranged(said: Mapping[str, Any], place: Said, pin: Pin) -> Layout | None:
     if place["store"] not in STORES:
         return None
+    root = os.path.expanduser(place.get("root") or "")  # noqa: PTH111  as text, as the source says it
+    ui = ui_of(place["store"])
     wish = Wish(
         served_as=said.get("served_as"), license=said.get("license"), kind=said.get("kind"),
-        subfolder=said.get("subfolder") or "", names=place.get("names") or "",
-        root=os.path.expanduser(place.get("root") or ""),  # noqa: PTH111  as text, as the source says it
+        subfolder=said.get("subfolder") or "", names=place.get("names") or "", root=root,
+        folders=places(ui, root).placed if ui else {},
     )  # fmt: skip
     try:
         return store_of(place["store"]).layout(pin, wish)

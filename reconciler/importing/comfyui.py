@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from reconciler.detect import check_file
 from reconciler.errors import InputError, ReconcilerError
 from reconciler.importing import images
-from reconciler.importing.claims import request_of
+from reconciler.importing.claims import paths_of, request_of
 from reconciler.importing.found import Found, Request, Row
 from reconciler.importing.looking import digests_of, hidden, look, sort_out
+from reconciler.importing.loose import of_one
 from reconciler.importing.parts import denied
 from reconciler.importing.shelves import without_declared
 from reconciler.importing.sidecars import Claim, claim_of
-from reconciler.inert import inert
+from reconciler.inert import few, inert
+from reconciler.ollama.names import SCHEME
 from reconciler.state import Artifact, Digest, ObservedFile, Pin
 from reconciler.ui import hashes
 from reconciler.ui.filenames import split
@@ -128,11 +130,9 @@ def _matches(models: Iterable[_Model], request: Request) -> tuple[Mapping[str, M
 
 def _found(model: _Model, match: Match | None, request: Request) -> Found | Row:
     """Say where a file comes from: by the lock, by Civitai, by a note that its bytes confirm, else from here."""
-    if (origin := request.known.get(model.digest)) is not None:
-        pin, artifact = origin
-        said = {"source": pin.source, **({"files": [artifact.path]} if len(pin.files) > 1 else {})}
-        mine = Pin(pin.source, pin.revision, (artifact,), pin.license, about=pin.about)
-        return _variant(model, said, mine, "the lock knows where these bytes come from")
+    origin = request.known.get(model.digest)
+    if origin is not None and not origin[0].source.startswith(SCHEME):  # a model of Ollama's is taken whole
+        return _variant(model, *of_one(*origin), "the lock knows where these bytes come from")
     if match is not None and (known := _asked(model, match.source, request)) is not None:
         return _variant(model, {"source": match.source}, known, "Civitai knows these bytes")
     claim = model.claim
@@ -182,7 +182,8 @@ def _doubt(model: _Model, path: Path) -> str:
     return f"{claim.by} says {numbers}, and the bytes are others"
 
 
-def _variant(model: _Model, said: Mapping[str, Any], pin: Pin, note: str) -> Found:
+def _variant(model: _Model, said: Mapping[str, Any], pin: Pin, note: str) -> Found | Row:
+    """Return the variant of a file, or why none of these folders can have it under the name that it has."""
     root, path = str(model.root), model.file.path
     found = places(model.ui, root)
     kind = kind_of_place(path, found.searched, root)
@@ -200,6 +201,9 @@ def _variant(model: _Model, said: Mapping[str, Any], pin: Pin, note: str) -> Fou
     if name != pin.files[0].path.rpartition("/")[2]:
         whole["served_as"] = split(name)[0]
     location = (model.ui, {"store": model.ui, "root": root})
-    family = split(name)[0]
+    family, where = split(name)[0], str(model.root / path)
+    if (wanted := [placed for placed, _ in paths_of(whole, location[1], pin)]) != [path]:
+        why = f"a location of {model.ui} would have {few(wanted)}; rename it" if wanted else "no name for it; rename it"
+        return Row("left-out", path, inert(why), where)
     return Found(whole, pin, named=images.named(family, str(said["source"]), ""), location=location, notes=(note,),
-                 where=str(model.root / path))  # fmt: skip
+                 where=where)  # fmt: skip

@@ -92,12 +92,15 @@ def _digests(
 def sort_out(root: Path, files: Iterable[ObservedFile]) -> tuple[list[ObservedFile], list[Row]]:
     """Return the files that may be of a model, and a row for each that looks like one and is none.
 
-    Those are half downloads, with the file that they belong to, and files whose content is not what their name says: a
+    Programs are none, whatever lies in them: a row for each directory. Others are half downloads, with the file that they belong to, and files whose content is not what their name says: a
     Git LFS pointer, a web page, nothing at all.
     """
-    everything = list(files)
+    found = list(files)
+    programs = _programs(file.path for file in found)
+    everything = [file for file in found if programs.isdisjoint(_above(file.path))] if programs else found
     unfinished = [file for file in everything if rules.is_unfinished(file.path)]
-    rows = [Row("left-out", file.path, "a half download", str(root / file.path)) for file in unfinished]
+    rows = [Row("left-out", folder, "programs, no models", str(root / folder)) for folder in sorted(programs)]
+    rows += [Row("left-out", file.path, "a half download", str(root / file.path)) for file in unfinished]
     begun = {Path(file.path).with_suffix("").as_posix() for file in unfinished}
     kept: list[ObservedFile] = []
     for file in everything:
@@ -111,6 +114,24 @@ def sort_out(root: Path, files: Iterable[ObservedFile]) -> tuple[list[ObservedFi
         else:
             kept.append(file)
     return kept, rows
+
+
+def _programs(paths: Iterable[str]) -> frozenset[str]:
+    """Return the outermost directories of programs: environments of Python, packages of Python and of Node."""
+    found: set[str] = set()
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if name == "pyvenv.cfg" and folder:
+            found.add(folder)
+        elif "site-packages/" in path or "node_modules/" in path:
+            found.update(each for each in _above(path) if each.rpartition("/")[2] in ("site-packages", "node_modules"))
+    return frozenset(folder for folder in found if not any(above in found for above in _above(folder)))
+
+
+def _above(path: str) -> Iterator[str]:
+    """Yield the directories above a path, the nearest first."""
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def hidden(seen: ObservedLocation) -> Iterator[Row]:

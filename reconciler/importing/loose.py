@@ -73,12 +73,13 @@ def model(folder: Folder, paths: tuple[str, ...], request: Request, place: Place
     """Return the variant of these files of a folder, or why there is none."""
     here = folder.here
     where = str(here / paths[0]) if len(paths) == 1 else str(here)
+    what = (Path(folder.path) / paths[0]).as_posix() if len(paths) == 1 else folder.path or few(paths)
     unread = [path for path in paths if folder.files[path].path not in folder.known]
     seen = detect_directory(here, paths)
     bad = lacks(paths) or ("" if seen.complete else f"incomplete: {few(seen.problems)}")
     bad = bad or (f"cannot be read: {few(unread)}" if unread else "") or denied(paths, request.pickle)
     if bad:
-        return Row("left-out", few(paths), bad, where)
+        return Row("left-out", what, bad, where)
     digests = {path: folder.known[folder.files[path].path]["sha256"] for path in paths}
     notes = tuple(problem for problem in seen.problems if "the name says" in problem)
     origin = request.known.get(digests[paths[0]]) if len(paths) == 1 else None
@@ -89,9 +90,11 @@ def model(folder: Folder, paths: tuple[str, ...], request: Request, place: Place
         why = f"the same bytes as {origin[1].path} of {origin[0].source}, under a name that only this place knows"
     said, pin = _of_itself(folder, paths, digests, seen)
     if (astray := _astray(folder, paths, said, pin, place)) is not None:
-        return Row("left-out", few(paths), astray, where)
+        return Row("left-out", what, astray, where)
     family = Path(paths[0]).stem if len(paths) == 1 else here.name
-    named = Named("", family, format=seen.format or "", quant=seen.quant or "" if seen.format == "gguf" else "")
+    owner = here.parent.name if "/" in folder.path else ""
+    quant = seen.quant or "" if seen.format == "gguf" else ""
+    named = Named("", family, format=seen.format or "", quant=quant, owner=owner)
     told = why or "where it came from is not known"
     return Found(said, pin, named=named, location=place, notes=(*notes, told), where=where)
 
@@ -138,4 +141,4 @@ def _astray(folder: Folder, paths: Sequence[str], said: Mapping[str, Any], pin: 
     wanted = {path for path, _ in paths_of(said, place[1], pin)}
     if wanted == {f"{below}{path}" for path in paths}:
         return None
-    return f"a {place[1]['store']} location would have {inert(few(sorted(wanted)))}; move it there first"
+    return f"in a location of store {place[1]['store']} it would be {inert(few(sorted(wanted)))}; move it there first"

@@ -46,7 +46,7 @@ def parts(paths: Iterable[str]) -> tuple[Part, ...]:
     """Part the files of one repository; without weights there is none.
 
     GGUF files of several quants are several variants, each with the projectors that lie beside them; everything else
-    is one.
+    is one, also beside them where it holds weights.
     """
     files = tuple(sorted(paths))
     if not any(map(is_weight, files)):
@@ -55,7 +55,9 @@ def parts(paths: Iterable[str]) -> tuple[Part, ...]:
     if len(quants) < 2:
         return (Part(files, next(iter(quants), "")),)
     projectors = [path for path in files if path.lower().endswith(".gguf") and rules.is_mmproj(path)]
-    return tuple(Part(tuple(sorted((*chosen, *projectors))), quant, alone=False) for quant, chosen in quants.items())
+    found = [Part(tuple(sorted((*chosen, *projectors))), quant, alone=False) for quant, chosen in quants.items()]
+    others = tuple(path for path in files if not path.lower().endswith(".gguf"))
+    return (*found, Part(others, alone=False)) if any(map(is_weight, others)) else tuple(found)
 
 
 def lacks(paths: Sequence[str]) -> str:
