@@ -157,7 +157,7 @@ def _asked(model: _Model, source: str, request: Request) -> Pin | None:
     return pin if [(file.size, file.digest) for file in files] == [(model.file.size, model.digest)] else None
 
 
-def _local(model: _Model) -> Found:
+def _local(model: _Model) -> Found | Row:
     """Return a variant whose source is the file itself, and say what of its origin is known and does not fit."""
     path = model.root / model.file.path
     artifact = Artifact(path.name, model.file.size, model.digest, url=path.as_uri())

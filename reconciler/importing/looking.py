@@ -92,8 +92,8 @@ def _digests(
 def sort_out(root: Path, files: Iterable[ObservedFile]) -> tuple[list[ObservedFile], list[Row]]:
     """Return the files that may be of a model, and a row for each that looks like one and is none.
 
-    Programs are none, whatever lies in them: a row for each directory. Others are half downloads, with the file that they belong to, and files whose content is not what their name says: a
-    Git LFS pointer, a web page, nothing at all.
+    Programs are none, whatever lies in them: a row for each directory. Others are half downloads, with the file that
+    they belong to, and files whose content is not what their name says: a Git LFS pointer, a web page, nothing at all.
     """
     found = list(files)
     programs = _programs(file.path for file in found)
