@@ -81,6 +81,34 @@ def test_a_route_that_changes_moves_the_variants_that_it_took(box: Box) -> None:
     assert told[("routes", "routes")]["kind"] == "changed"
 
 
+def test_a_route_that_came_is_one_line_and_those_behind_it_did_not_change(box: Box) -> None:
+    box.write({"routes:\n": "routes:\n  - { quant: 'q4_*', location: weights }\n"})
+
+    told = changes(box)[("routes", "routes")]
+
+    assert fields(told) == {"routes[1]": (None, {"location": "weights", "quant": "q4_*"})}
+    assert (
+        '    routes[1]: (none) -> {location: weights, quant: "q4_*"}\n' in box.run("diff", "old.yaml", "box.yaml").out
+    )
+
+
+def test_rules_of_the_policy_are_told_one_by_one(box: Box) -> None:
+    rules = "  rules:\n    - { rule: size, max: 3GiB }\n"
+    box.manifest.write_text(box.manifest.read_text() + "policy:\n" + rules)
+
+    assert fields(changes(box)[("policy", "policy")]) == {
+        "rules[1]": (None, {"rule": "size", "severity": "error", "max": 3 << 30})
+    }
+
+
+def test_what_a_location_does_not_say_is_not_told(box: Box) -> None:
+    box.write({"locations:\n": f"locations:\n  comfy: {{ store: comfyui, root: {box.here}/comfy }}\n"})
+
+    told = changes(box)[("locations", "comfy")]
+
+    assert fields(told) == {"store": (None, "comfyui"), "root": (None, f"{box.here}/comfy")}
+
+
 def test_a_lock_that_moved_is_a_change_with_new_and_gone_bytes(box: Box) -> None:
     box.hub.add("acme/Tiny-Chat", {"config.json": b'{"model_type": "llama", "new": 1}\n'})
     box.run("lock", "box.yaml", "--upgrade")

@@ -5,7 +5,7 @@ The disk is not looked at: that is for `plan`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -62,8 +62,8 @@ def compare(old: Side, new: Side) -> tuple[Change, ...]:
     found = [*_variants(old, new)]
     for section in ("locations", "roles"):
         found += _entries(section, *(_said(side, section) for side in (old, new)))
-    found += _whole("routes", *(_said(side, "routes") for side in (old, new)))
-    found += _whole("policy", *(_said(side, "policy") for side in (old, new)))
+    found += _whole("routes", *({"routes": _said(side, "routes")} for side in (old, new)))
+    found += _whole("policy", *(side.loaded.manifest.policy.model_dump(mode="json") for side in (old, new)))
     heads = [{"name": side.loaded.manifest.name, "registry": side.loaded.manifest.registry} for side in (old, new)]
     found += _whole("manifest", heads[0], heads[1])
     return tuple(found)
@@ -101,7 +101,8 @@ def as_value(changes: tuple[Change, ...]) -> dict[str, Any]:
 
 
 def _said(side: Side, section: str) -> Any:
-    return side.loaded.manifest.model_dump(mode="json")[section]
+    """Return a section as it was written: what is only a default says nothing."""
+    return side.loaded.manifest.model_dump(mode="json", include={section}, exclude_defaults=True).get(section, {})
 
 
 def _variants(old: Side, new: Side) -> Iterator[Change]:
@@ -166,10 +167,9 @@ def _mapping(section: str, value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {"order": value}
 
 
-def _whole(section: str, old: Any, new: Any) -> Iterator[Change]:
+def _whole(section: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
     if old != new:
-        sides = [value if isinstance(value, Mapping) else {"order": value} for value in (old, new)]
-        yield Change(section, section, "changed", tuple(_fields(sides[0], sides[1])))
+        yield Change(section, section, "changed", tuple(_fields(old, new)))
 
 
 def _fields(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") -> Iterator[Field]:
@@ -179,8 +179,35 @@ def _fields(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") -> 
             continue
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             yield from _fields(before, after, f"{above}{key}.")
+        elif any(_are_mappings(value) for value in (before, after)):
+            yield from _items(f"{above}{key}", before or (), after or ())
         else:
             yield Field(f"{above}{key}", before, after)
+
+
+def _are_mappings(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(each, Mapping) for each in value)
+
+
+def _items(name: str, old: Sequence[Any], new: Sequence[Any]) -> Iterator[Field]:
+    """Yield what came, went or changed of a list of rules, each under its place (`routes[2]`) where it is, else was.
+
+    A rule that only moved, since another came before it, is not told.
+    """
+    from difflib import SequenceMatcher
+
+    texts = [[repr(sorted(_plain(each).items())) for each in side] for side in (old, new)]
+    for _, i, i_end, j, j_end in SequenceMatcher(None, texts[0], texts[1], autojunk=False).get_opcodes():
+        if texts[0][i:i_end] == texts[1][j:j_end]:
+            continue
+        for step in range(max(i_end - i, j_end - j)):
+            before = _plain(old[i + step]) if i + step < i_end else None
+            after = _plain(new[j + step]) if j + step < j_end else None
+            yield Field(f"{name}[{(i if after is None else j) + step + 1}]", before, after)
+
+
+def _plain(rule: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in rule.items() if value not in (None, [], {}, "")}
 
 
 def _bytes(old: Pin | None, new: Pin | None) -> Moved:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reconciler.inert import human_bytes, inert_markdown
 from reconciler.render.lines import counted, name, paint, shorten
+from reconciler.yamlwrite import flow
 
 if TYPE_CHECKING:
     from reconciler.audit.comparing import Change
@@ -87,7 +87,8 @@ def _way(kind: str, old: Any, new: Any) -> str:
 
 
 def _value(value: Any) -> str:
+    """Return a value as a manifest would say it, on one line."""
     if value is None:
         return "(none)"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else flow(value)
     return shorten(name(text), _LONGEST) or '""'
