@@ -39,7 +39,7 @@ def add(
     pin = _resolved(said, world)
     if not said.get("files"):
         _refuse_several_quants(pin, said["source"])
-    merged = merge(target, [Found(said, pin, name, roles=tuple(roles))], roles_of_known=True)
+    merged = merge(target, [Found(said, pin, name, roles=tuple(roles))])
     merged = with_pictures(_completed(merged, world), world)
     [row] = merged.rows
     if row.kind in ("problem", "left-out"):

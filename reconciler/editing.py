@@ -60,6 +60,52 @@ def add_roles(text: str, roles: Mapping[str, Sequence[str]], *, where: str = "ma
     return _edited(text, cuts, meant, where) if any(lacking.values()) or lacking.keys() - held.keys() else text
 
 
+def fill_variants(text: str, filled: Entries, *, where: str = "manifest") -> str:
+    """Return the manifest with these keys added to variants that it has; `metadata` grows by its own keys.
+
+    What a variant says already stays, and variants that stand in another file are passed over.
+    """
+    value = _value(text, where)
+    held = value.get("variants") or {}
+    lacking: dict[str, dict[str, Any]] = {}
+    inner: dict[str, dict[str, Any]] = {}
+    for name, said in _plain(filled).items():
+        own = held.get(name)
+        if not isinstance(own, dict):
+            continue
+        lacking[name] = {key: each for key, each in said.items() if key not in own}
+        if isinstance(own.get("metadata"), dict) and own["metadata"]:
+            inner[name] = {key: each for key, each in said.get("metadata", {}).items() if key not in own["metadata"]}
+    text = _grown(text, {name: said for name, said in inner.items() if said}, where, ("metadata",))
+    return _grown(text, {name: said for name, said in lacking.items() if said}, where, ())
+
+
+def _grown(text: str, entries: Entries, where: str, below: Sequence[str]) -> str:
+    """Return the text with entries at the end of the map at `variants.NAME.<below>`."""
+    if not entries:
+        return text
+    from reconciler import splicing
+
+    meant = copy.deepcopy(_value(text, where))
+    for name, said in entries.items():
+        at = meant["variants"][name]
+        for key in below:
+            at = at[key]
+        at.update(said)
+
+    def cuts(page: Sheet) -> list[Cut]:
+        made: list[Cut] = []
+        for name, said in entries.items():
+            owner = splicing.find(page.root, "variants")
+            for key in (name, *below):
+                owner = splicing.find(owner.value, key) if owner else None
+            if owner is not None:
+                made += splicing.put(page, owner, said)
+        return made
+
+    return _edited(text, cuts, meant, where)
+
+
 def remove_variants(text: str, names: Collection[str], *, where: str = "manifest") -> str:
     """Return the manifest without these variants, in no role either; a text that lacks them comes back as it is.
 

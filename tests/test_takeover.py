@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from importing_kit import CHAT, GGUF, cache, manifest_text, whys
+from takeover_kit import of_hub, of_ollama, registry
 from ten_tools_kit import IQ4, Q4, TenTools, a_home_of_ten_tools
 
 from reconciler.importing.usual import TOOLS
@@ -174,3 +175,102 @@ def test_an_ollamas_rotten_blob_is_told_and_its_model_not_declared(machine: TenT
     [(what, why)] = whys(value, "problem").items()
     assert (what, "damaged" in why, "`ollama pull tiny:latest`" in why) == ("tiny:latest", True, True)
     assert {step[:2] for step in machine.steps().values()} == {("normalize", "adopt")}
+
+
+def a_registry(machine: TenTools) -> None:
+    """Leave records of models that the home has: of a tree, of LM Studio with two quants, of Ollama."""
+    tree, lms = machine.home / "ai-models/weights", machine.home / ".lmstudio/models"
+    registry(machine.here / "iw", discovered=[
+        of_ollama("t", "tiny:latest", roles=["chat"], role_priority={"chat": 10}),
+        of_hub("chat_(FP32)", tree, CHAT, roles=["chat", "caption"], role_priority={"chat": 90, "caption": 10},
+               license="mit", served_model_id="tiny", version_lock={"locked": True}, metadata={"notes": "keep"}),
+        of_hub("xs", lms, GGUF, quantization="iq4_xs", backend="lmstudio", roles=["chat"], role_priority={"chat": 95}),
+        of_hub("own", lms, "me/Own", roles=["chat"], role_priority={"chat": 50}),
+    ])  # fmt: skip
+
+
+def test_a_registry_imported_after_init_brings_what_people_had_decided(machine: TenTools) -> None:
+    machine.init("--offline")
+    a_registry(machine)
+    text = manifest_text(machine.here)
+    before = [line for line in text.splitlines() if line.lstrip().startswith("#")]
+
+    report = machine.take("imageworks", "iw", "--offline")
+
+    assert report["summary"]["imported"] == 0
+    manifest = machine.loaded().manifest
+    [chat] = [name for name, each in manifest.variants.items() if each.location == "weights" and "hf:" in each.source]
+    said = manifest.variants[chat]
+    assert (said.backend, said.license, said.served_as, said.protect) == ("vllm", "mit", "tiny", True)
+    assert said.metadata["notes"] == "keep"
+    assert manifest.roles == {
+        "chat": ["tiny-lmstudio-gguf-iq4_xs", chat, "own-gguf-q8_0", "tiny-ollama-q4_k_m"], "caption": [chat],
+    }  # fmt: skip
+    assert manifest.variants["tiny-lmstudio-gguf-iq4_xs"].backend == "lmstudio"
+    assert manifest.variants["tiny-lmstudio-gguf-q4_k_m"].backend is None
+    assert "its record brings backend, license" in whys(report, "known")[chat]
+    now = manifest_text(machine.here)
+    assert [line for line in now.splitlines() if line.lstrip().startswith("#")] == before
+    assert all(line in now.splitlines() for line in text.splitlines())
+    assert {step[:2] for step in machine.steps().values()} == {("normalize", "adopt")}
+
+    again = machine.take("imageworks", "iw", "--offline")
+    assert (again["written"], manifest_text(machine.here)) == ([], now)
+
+
+def test_what_the_manifest_says_stays_and_a_record_that_says_otherwise_is_told(machine: TenTools) -> None:
+    machine.init("--offline")
+    a_registry(machine)
+    text = manifest_text(machine.here)
+    mine = "    location: weights\n    backend: sglang   # mine\n    metadata: {notes: my own, more: 1}\n"
+    at = text.index("  acme-tiny-chat-safetensors:")
+    text = text[:at] + text[at:].replace("    location: weights\n", mine, 1)
+    text += "roles:\n  chat: [tiny-ollama-q4_k_m, acme-tiny-chat-safetensors]  # the small one first\n"
+    machine.manifest.write_text(text)
+
+    report = machine.take("imageworks", "iw", "--offline")
+
+    said = machine.loaded().manifest.variants["acme-tiny-chat-safetensors"]
+    assert (said.backend, said.metadata["notes"], said.license) == ("sglang", "my own", "mit")
+    told = [row["why"] for row in report["rows"] if row["kind"] == "finding"]
+    assert "its record says backend vllm, the manifest sglang; the manifest stays as it is" in told
+    assert "its record has another metadata.notes; the manifest stays as it is" in told
+    assert any(why.startswith("the manifest prefers tiny-ollama-q4_k_m to acme-tiny-chat") for why in told)
+    now = manifest_text(machine.here)
+    assert "    backend: sglang   # mine\n" in now
+    assert "# the small one first" in now
+    assert machine.loaded().manifest.roles["chat"] == [
+        "tiny-ollama-q4_k_m", "acme-tiny-chat-safetensors", "tiny-lmstudio-gguf-iq4_xs", "own-gguf-q8_0",
+    ]  # fmt: skip
+    assert machine.take("imageworks", "iw", "--offline")["written"] == []
+
+
+def test_a_manifest_in_several_files_grows_where_each_variant_stands(machine: TenTools) -> None:
+    machine.init("--offline")
+    a_registry(machine)
+    (machine.here / "manifests").mkdir()
+    text = manifest_text(machine.here)
+    machine.manifest.rename(machine.here / "manifests/box.yaml")
+    (machine.here / "box.lock.json").rename(machine.here / "manifests.lock.json")
+    (machine.here / "manifests/roles.yaml").write_text("version: 1\nroles:\n  chat: []\n  caption: []\n")
+
+    assert machine.run("import", "imageworks", "iw", "--offline").code == 0
+
+    assert "backend: vllm" in (machine.here / "manifests/box.yaml").read_text()
+    assert "chat: [tiny-lmstudio-gguf-iq4_xs," in (machine.here / "manifests/roles.yaml").read_text()
+    assert not (machine.here / "manifests/imported.yaml").exists()
+    assert text.count("#") == (machine.here / "manifests/box.yaml").read_text().count("#")
+
+
+def test_a_record_of_a_quant_that_is_not_here_is_told_though_the_directory_is_known(machine: TenTools) -> None:
+    machine.init("--offline")
+    lms = machine.home / ".lmstudio/models"
+    registry(machine.here / "iw", discovered=[
+        of_hub(quant, lms, GGUF, quantization=quant, roles=["chat"], download_files=["x.gguf"])
+        for quant in ("q4_k_m", "iq4_xs", "q8_0")
+    ])  # fmt: skip
+
+    report = machine.take("imageworks", "iw", "--offline")
+
+    assert "it served chat" in whys(report, "left-out")["q8_0"]
+    assert len(machine.loaded().manifest.roles["chat"]) == 2

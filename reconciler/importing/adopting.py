@@ -32,7 +32,8 @@ def enriched(found: Found, told: Told, folder: Path | None = None) -> Found:
     if told.quant and held and not _agree(told.quant, held):
         notes.append(f"its record says {told.quant}, the files say {held}")
     return replace(
-        found, variant=said, name=_name(told), roles=told.roles, ranks=told.ranks, notes=tuple(notes),
+        found, variant=said, name=_name(told), roles=told.roles, ranks=told.ranks, record=told.variant,
+        notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -46,8 +47,15 @@ def declared(told: Told, place: Place, why: str, files: Sequence[str] = ()) -> F
         said["quant"] = told.quant
     return Found(
         {**said, **told.variant}, name=_name(told), location=place, roles=told.roles, ranks=told.ranks,
-        notes=(why, *told.notes), where=told.file,
+        record=told.variant, notes=(why, *told.notes), where=told.file,
     )  # fmt: skip
+
+
+def known_as(holder: str, told: Told, where: str) -> Found:
+    """Return what a record says of a variant that the manifest has already."""
+    return Found(
+        {"source": told.source}, holder=holder, roles=told.roles, ranks=told.ranks, record=told.variant, where=where
+    )
 
 
 def store_of(records: Iterable[Told]) -> str:

@@ -19,6 +19,10 @@ Origin = tuple[Pin, Artifact]
 """Where bytes come from: a pin, and the file of it."""
 
 
+KNOWN = "declared already"
+"""Why nothing becomes of what is known; a row that says more brought something."""
+
+
 class Row(NamedTuple):
     """One line of the report: what became of a thing, and why. `where` is where it lies or is written."""
 
@@ -52,6 +56,10 @@ class Found:
     roles: tuple[str, ...] = ()
     ranks: Mapping[str, int] = field(default_factory=dict)
     """Role -> how much this one is preferred for it, the highest first; without it, in the order of finding."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What somebody decided about it, in fields of the manifest: brought to a variant that is declared already, too."""
+    holder: str = ""
+    """The declared variant that it is, where the importer knows; the manifest then gets no other one."""
     notes: tuple[str, ...] = ()
     """What people should know: told in the report."""
     where: str = ""

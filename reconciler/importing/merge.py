@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler import agreement, editing, lockfile
 from reconciler.errors import InputError, LockfileError
-from reconciler.importing import christening
+from reconciler.importing import christening, filling
 from reconciler.importing.claims import Claims, of_manifest, place_of, request_of
 from reconciler.importing.findings import declared, findings
-from reconciler.importing.found import Found, Row
+from reconciler.importing.found import KNOWN, Found, Row
 from reconciler.importing.places import Places, Said
 from reconciler.importing.target import FRESH, Target
 from reconciler.inert import human_bytes, inert
@@ -65,16 +65,17 @@ class _New:
     store: str
 
 
-def merge(target: Target, gathered: Iterable[Found | Row], *, roles_of_known: bool = False) -> Merged:
+def merge(target: Target, gathered: Iterable[Found | Row]) -> Merged:
     """Return manifest and lock with everything that was found, and a row for each.
 
     What is declared already (the same bytes at the same path, or the same files of the same source in the same place)
-    is known and changes nothing, except that the lock gets the pin that it lacks, and with `roles_of_known` the roles
-    that it was found with. Pins that are there never change.
+    is known: the lock gets the pin that it lacks, the manifest the roles that it was found with and what its record
+    says and the manifest does not. What is there never changes, neither in the manifest nor in the lock.
     Raise ManifestError when the manifest would not load; nothing is written by then.
     """
     pins = dict(target.lock.pins)
     roles: list[tuple[str, str, int]] = []
+    fillings = _Fillings(target)
     outcomes, places = _sorted_out(target, gathered)
     news = [outcome for _, outcome in outcomes if isinstance(outcome, _New)]
     taken = target.loaded.manifest.variants if target.loaded else {}
@@ -84,24 +85,57 @@ def merge(target: Target, gathered: Iterable[Found | Row], *, roles_of_known: bo
     for each, outcome in outcomes:
         if isinstance(outcome, _New):
             continue
-        rows.append(outcome._replace(what=given.get(outcome.what, outcome.what)))
-        if isinstance(each, Found) and outcome.kind == "known":
-            _complete(outcome.what, each, target.loaded, pins)
-            roles += [(role, rows[-1].what, each.ranks.get(role, 0)) for role in each.roles if roles_of_known]
+        row = outcome._replace(what=given.get(outcome.what, outcome.what))
+        if isinstance(each, Found) and row.kind == "known":
+            _complete(row.what, each, target.loaded, pins)
+            row = row._replace(why=row.why + fillings.take(row.what, each))
+            roles += [(role, row.what, each.ranks.get(role, 0)) for role in each.roles]
+        rows.append(row)
     for name, new in zip(names, news, strict=True):
         rows.append(_imported(name, new))
         roles += [(role, name, new.found.ranks.get(role, 0)) for role in new.found.roles]
         if new.found.pin is not None:
             pins[name] = new.found.pin
     served = [(role, name) for role, name, _ in sorted(roles, key=lambda each: -each[2])]
-    texts, loaded = _texts(target, places.added, dict(zip(names, news, strict=True)), served)
+    texts, loaded = _texts(target, places.added, dict(zip(names, news, strict=True)), served, fillings.added)
+    whole = loaded or target.loaded
+    rows += fillings.rows
+    if whole is not None:
+        ranks = {(role, name): rank for role, name, rank in roles}
+        rows += filling.orders(whole.manifest.roles, ranks, target.shown)
     lock = target.lock if pins == target.lock.pins else lockfile.Lock(pins=pins)
     if lock is not target.lock:
         lockfile.loads(lockfile.dumps(lock), str(target.lock_path))
     about = {*names, *(row.what for row in rows if row.kind == "known")}
-    whole = loaded or target.loaded
     told = findings(declared(whole, pins), about) if whole and about else []
     return Merged(target, texts, lock, tuple(rows), names, loaded, tuple(told))
+
+
+class _Fillings:
+    """What the manifest gets of records for variants that it has: gathered while they are found."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.added: dict[str, dict[str, Any]] = {}
+        self.rows: list[Row] = []
+
+    def take(self, name: str, found: Found) -> str:
+        """Note what `found` says of the declared variant `name`, and say what that brings; '' for nothing."""
+        loaded = self._target.loaded
+        if loaded is None or name not in loaded.manifest.variants or not (found.record or found.roles):
+            return ""
+        variant, pin = loaded.manifest.variants[name], self._target.lock.pins.get(name)
+        place = place_of(loaded, variant, pin)
+        held = self.added.get(name, {})
+        said = {**variant.model_dump(exclude_unset=True), **held}
+        said["metadata"] = {**variant.metadata, **held.get("metadata", {})}
+        store = str(place["store"]) if place else ""
+        more = filling.filling(name, found, said, store, pin.license if pin else None)
+        if more.added:
+            metadata = {**held.get("metadata", {}), **more.added.get("metadata", {})}
+            self.added[name] = {**held, **more.added, **({"metadata": metadata} if metadata else {})}
+        self.rows += filling.differences(name, more.differs, found.where)
+        return filling.brought(found, more.added, loaded.manifest.roles, name)
 
 
 def _sorted_out(target: Target, gathered: Iterable[Found | Row]) -> tuple[list[tuple[Found | Row, _New | Row]], Places]:
@@ -120,7 +154,8 @@ def _sorted_out(target: Target, gathered: Iterable[Found | Row]) -> tuple[list[t
 def write(merged: Merged) -> tuple[Path, ...]:
     """Write lock and manifest, each whole or not at all, and return the files that changed.
 
-    The lock comes first: a lock that holds more than its manifest does no harm. Raise InputError when somebody changed
+    The lock comes first: a lock that holds more than its manifest does no harm. Then what declares, then the files that
+    give roles to it: cut short in between, the manifest loads. Raise InputError when somebody changed
     one of them since it was read (to hash a disk takes its time), DiskError when it cannot be written.
     """
     target = merged.target
@@ -131,7 +166,8 @@ def write(merged: Merged) -> tuple[Path, ...]:
     if merged.is_lock_new:
         lockfile.write(target.lock_path, merged.lock)
         written.append(target.lock_path)
-    written += [path for path, text in merged.texts.items() if editing.write_text(path, text)]
+    order = sorted(merged.texts, key=lambda path: path != target.file)
+    written += [path for path in order if editing.write_text(path, merged.texts[path])]
     return tuple(reversed(written))
 
 
@@ -159,6 +195,8 @@ def _placeholder(index: int) -> str:
 def _settled(found: Found, loaded: Loaded | None, places: Places, claims: Claims, placeholder: str) -> _New | Row:
     """Return what to add, or the row that says why nothing is."""
     source = str(found.variant.get("source", ""))
+    if found.holder:
+        return Row("known", found.holder, KNOWN, found.where)
     if why := _wrong("Variant", found.variant) or (_wrong("Location", found.location[1]) if found.location else ""):
         return Row("problem", source, f"a manifest cannot say it: {why}", found.where)
     from reconciler.declared import Variant
@@ -175,7 +213,7 @@ def _settled(found: Found, loaded: Loaded | None, places: Places, claims: Claims
         place = place_of(loaded, Variant.model_validate(said), found.pin)
     said = {**{key: said[key] for key in _ORDER if key in said}, **said}
     if (holder := claims.holder(said, place, found.pin)) is not None:
-        return Row("known", holder, "declared already", found.where)
+        return Row("known", holder, KNOWN, found.where)
     if rival := claims.rival(said, place, found.pin):
         return Row("left-out", source, inert(rival), found.where)
     why = _unfit(found.pin, said) if found.pin is not None else ""
@@ -226,7 +264,11 @@ def _imported(name: str, new: _New) -> Row:
 
 
 def _texts(
-    target: Target, locations: Mapping[str, Said], news: Mapping[str, _New], served: Iterable[tuple[str, str]]
+    target: Target,
+    locations: Mapping[str, Said],
+    news: Mapping[str, _New],
+    served: Iterable[tuple[str, str]],
+    filled: Mapping[str, Mapping[str, Any]],
 ) -> tuple[dict[Path, str], Loaded | None]:
     """Return the files that change with their new texts, and the manifest that they are; raise ManifestError."""
     from reconciler.manifest import of
@@ -236,13 +278,19 @@ def _texts(
     roles: dict[str, list[str]] = {}
     for role, name in served:
         roles.setdefault(role, []).append(name)
-    if not news and not roles:
+    if not news and not roles and not filled:
         return {}, None
     text = target.texts.get(target.file, FRESH)
     where = inert(str(target.file))
     text = editing.add_locations(text, locations, where=where)
     text = editing.add_variants(text, {name: new.said for name, new in news.items()}, where=where)
-    texts = _with_roles({**target.texts, target.file: text}, target.file, roles)
+    texts = {
+        path: editing.fill_variants(said, filled, where=inert(str(path))) if filled else said
+        for path, said in {**target.texts, target.file: text}.items()
+    }
+    texts = _with_roles(texts, target.file, roles)
+    if target.file not in target.texts and texts[target.file] == FRESH:
+        del texts[target.file]  # everything went into other files
     sources = [Source(str(path), inert(str(path)), said.encode()) for path, said in sorted(texts.items())]
     loaded = of(Files(os.fspath(target.path), target.path.is_dir(), tuple(sources)))
     return {path: said for path, said in texts.items() if said != target.texts.get(path)}, loaded

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from reconciler.errors import InputError
-from reconciler.importing.found import Kind, Row, Table
+from reconciler.importing.found import KNOWN, Kind, Row, Table
 from reconciler.inert import inert
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -62,18 +62,28 @@ def as_value(rows: Sequence[Row]) -> dict[str, Any]:
     return {"summary": summary(rows), "rows": [row._asdict() for row in rows]}
 
 
-def account(rows: Sequence[Row], *, verbose: bool = False) -> Iterator[str]:
-    """Yield the report for people: what is known already only when they want to see all of it."""
+def account(rows: Sequence[Row], *, verbose: bool = False, width: int | None = None) -> Iterator[str]:
+    """Yield the report for people: what is known already, and got nothing, only when they want to see all of it.
+
+    Folded to `width` columns; nothing is folded when it is None.
+    """
+    from reconciler.render.lines import folded
+
     for kind in KINDS:
-        of_kind = [row for row in rows if row.kind == kind]
-        if kind == "known" and not verbose:
-            continue
+        of_kind = [
+            row for row in rows if row.kind == kind and (verbose or kind != "known" or row.why not in ("", KNOWN))
+        ]
         shown = of_kind if verbose else of_kind[:_SHOWN]
         for row in shown:
-            where = f"  [{inert(row.where)}]" if row.where and row.kind != "imported" else ""
-            yield f"{kind:<8}  {inert(row.what)}{': ' if row.why else ''}{inert(row.why)}{where}"
+            yield from folded(_line(row), width, " " * 10)
         if len(of_kind) > len(shown):
             yield f"{kind:<8}  and {len(of_kind) - len(shown)} more (`--report FILE` has all of them)"
+
+
+def _line(row: Row) -> str:
+    what, where = inert(row.what), inert(row.where) if row.kind != "imported" else ""
+    where = where.removesuffix(f"/{what}")
+    return f"{row.kind:<8}  {what}{': ' if row.why else ''}{inert(row.why)}{f'  [{where}]' if where else ''}"
 
 
 def _cell(text: str) -> str:

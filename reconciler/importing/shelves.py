@@ -14,7 +14,7 @@ from reconciler.detect import detect_directory, rules, told_by_names
 from reconciler.errors import ReconcilerError
 from reconciler.importing import loose, revisions
 from reconciler.importing.claims import paths_of
-from reconciler.importing.found import Found, Request, Row
+from reconciler.importing.found import KNOWN, Found, Request, Row
 from reconciler.importing.looking import digests_of, license_in
 from reconciler.importing.parts import Part, denied, is_gits, is_weight, lacks, parts, selection
 from reconciler.importing.revisions import Match, Noted
@@ -98,7 +98,7 @@ def without_declared(
         file for file in rest
         if file.path.rpartition("/")[0] not in beside or is_weight(file.path) or rules.is_unfinished(file.path)
     ]  # fmt: skip
-    return rest, [Row("known", name, "declared already", where) for name, where in sorted(holders.items())]
+    return rest, [Row("known", name, KNOWN, where) for name, where in sorted(holders.items())]
 
 
 def gather(
