@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -310,6 +311,21 @@ def test_the_cache_is_found_where_huggingface_hub_has_it(
     report = machine.take("hf-cache")
 
     assert report["summary"]["imported"] == 2
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a second file system")
+def test_a_cache_behind_a_link_to_another_disk_is_declared_where_it_lies(machine: Machine) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        if Path(other).stat().st_dev == machine.here.stat().st_dev:
+            pytest.skip("needs a second file system")
+        cache(Path(other) / "hub", GGUF, machine.gguf_commit, machine.ggufs, {"main": machine.gguf_commit})
+        (machine.here / "hub").symlink_to(Path(other) / "hub")
+
+        machine.take("hf-cache", "hub", "--offline")
+
+        [place] = machine.loaded().manifest.locations.values()
+        assert place.root == f"{other}/hub"
+        assert adopted(machine)
 
 
 def test_lm_studios_models_are_found_by_its_settings(machine: Machine) -> None:

@@ -52,7 +52,7 @@ class _Whole(NamedTuple):
 
 def gather(request: Request) -> Iterator[Found | Row]:
     """Yield a variant for each snapshot (and quant) of the cache at `DIR`, or where huggingface_hub has its own."""
-    root = _root(request)
+    root = _housed(_root(request))
     from reconciler.observe import observe
 
     seen = observe("hf_cache", "hf-cache", str(root), expected_id=None)
@@ -88,6 +88,15 @@ def _root(request: Request) -> Path:
         return Path(home).expanduser().absolute() / "hub"
     cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser().absolute() / "huggingface" / "hub"
+
+
+def _housed(root: Path) -> Path:
+    """Return the root, or where it leads when that is another disk: our directory stands beside it, on its disk."""
+    try:
+        is_elsewhere = root.stat().st_dev != root.parent.stat().st_dev
+    except OSError:
+        return root
+    return Path(os.path.realpath(root)) if is_elsewhere else root
 
 
 def _repositories(seen: ObservedLocation) -> Mapping[str, _Repository]:
