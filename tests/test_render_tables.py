@@ -59,3 +59,14 @@ def test_an_error_is_inert_and_colour_touches_the_labels_alone() -> None:
     coloured = error_text(hostile, colour=True)
     assert coloured[0].startswith("\x1b[1;31merror:\x1b[0m ")
     assert "\x1b[2K" not in coloured[0]
+
+
+def test_a_column_that_folds_loses_nothing_where_the_others_are_cut() -> None:
+    rows = [("ok", "a-rather-long-name-of-a-check", "not set: public repositories only, at the lower rate limit")]
+    shown = list(table(rows, ("state", "check", "found"), width=50, colour=False, folds="found"))
+    assert max(map(len, shown)) <= 50
+    words = " ".join(" ".join(line.split()) for line in shown[1:])
+    assert all(word in words for word in rows[0][2].split())
+    cut = list(table(rows, ("state", "check", "found"), width=50, colour=False))
+    assert len(cut) == 2
+    assert "..." in cut[1]

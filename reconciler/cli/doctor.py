@@ -44,7 +44,7 @@ def _text(checks: Sequence[Check], problems: int, warnings: int) -> Iterator[str
 
     colour = _colour()
     rows = [(check.state, check.name, check.found) for check in checks]
-    yield from table(rows, ("state", "check", "found"), width=session.width(), colour=colour)
+    yield from table(rows, ("state", "check", "found"), width=session.width(), colour=colour, folds="found")
     yield ""
     for check in checks:
         if check.state != "ok":

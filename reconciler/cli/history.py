@@ -56,7 +56,7 @@ def _text(found: Sequence[Deed]) -> Iterator[str]:
         for deed in found
     ]  # fmt: skip
     headers = ("generation", "when (UTC)", "result", "what", "plan")
-    yield from table(rows, headers, width=session.width(), colour=session.colour(session.settings()))
+    yield from table(rows, headers, width=session.width(), colour=session.colour(session.settings()), folds="what")
     for deed in found:
         if deed.problem:
             yield name(f"generation {deed.number}: {deed.problem}")

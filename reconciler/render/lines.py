@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -199,6 +200,14 @@ def shorten(text: str, width: int | None) -> str:
         return _head(text, width)
     tail = (width - 3) * 3 // 5
     return f"{_head(text, width - 3 - tail)}...{_head(text[::-1], tail)[::-1]}"
+
+
+def folded(text: str, width: int | None, indent: str = "") -> list[str]:
+    """Return `text` in lines of at most `width` columns, broken at words where it can be; later lines are indented."""
+    if width is None or cells(text) <= width:
+        return [text]
+    parts = textwrap.wrap(text, max(width, len(indent) + 10), subsequent_indent=indent, break_on_hyphens=False)
+    return [unled(part) for part in parts]  # a long word may have been broken before `::`
 
 
 def counted(number: int, noun: str) -> str:

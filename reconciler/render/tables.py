@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from reconciler.render.lines import cells, name, pad, paint, shorten
+from reconciler.render.lines import cells, folded, name, pad, paint, shorten
 
 _GAP = 2
 _LEAST = 6
@@ -12,11 +12,11 @@ _LEAST = 6
 
 
 def table(
-    rows: Iterable[Sequence[object]], headers: Sequence[str], *, width: int | None, colour: bool
+    rows: Iterable[Sequence[object]], headers: Sequence[str], *, width: int | None, colour: bool, folds: str = ""
 ) -> Iterator[str]:
     """Yield a header and the rows, columns aligned; numbers to the right; cut to `width`, whole when it is None.
 
-    None is shown as nothing. Every cell is shown inert.
+    None is shown as nothing. Every cell is shown inert. What stands in the column `folds` is folded and never cut.
     """
     body = [[_cell(value) for value in row] for row in rows]
     right = [_is_numeric(body, column) for column in range(len(headers))]
@@ -25,7 +25,22 @@ def table(
         widths = _narrowed(widths, width)
     yield paint(_line(headers, widths, right, width), "1", colour)
     for row in body:
-        yield _line(row, widths, right, width)
+        for line in _unfolded(row, headers, widths, width, folds):
+            yield _line(line, widths, right, width)
+
+
+def _unfolded(
+    row: Sequence[str], headers: Sequence[str], widths: Sequence[int], width: int | None, folds: str
+) -> Iterator[Sequence[str]]:
+    """Yield the lines of a row: one, unless the column that folds has too much for its room."""
+    if width is None or folds not in headers:
+        yield row
+        return
+    column = headers.index(folds)
+    first, *more = folded(row[column], widths[column])
+    yield [*row[:column], first, *row[column + 1 :]]
+    for part in more:
+        yield ["" if position != column else part for position in range(len(row))]
 
 
 def _cell(value: object) -> str:

@@ -5,7 +5,6 @@ Nothing wraps when `width` is None (a pipe, a file). On a terminal a line that w
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -176,9 +175,12 @@ def _step(step: Step, columns: _Columns, look: _Look) -> Iterator[str]:
 
 
 def _folded(words: str, moved: str, room: int | None, look: _Look) -> Iterator[str]:
-    """Yield what follows a step's first line: the words, and the way of the bytes, in one line if they fit."""
+    """Yield what follows a step's first line: the words, and the way of the bytes, in as few lines as they fit in."""
     both = f"{words}, {moved}" if words and moved else words or moved
-    parts = [both] if room is None or cells(both) <= room else [words, moved]
+    parts = [both]
+    if room is not None and cells(both) > room:
+        start, way, end = moved.partition(" -> ")
+        parts = [words, moved] if cells(moved) <= room or not way else [words, start, f"-> {end}"]
     for part in parts:
         if part:
             yield " " * _INDENT + look.paint(lines.fit(part, room), "2")
@@ -284,8 +286,5 @@ def file_systems(plan: Plan) -> list[tuple[list[str], int, int]]:
 
 
 def _wrapped(text: str, indent: int, code: str, look: _Look) -> Iterator[str]:
-    if look.width is None or indent + cells(text) <= look.width:
-        yield " " * indent + look.paint(text, code)
-        return
-    for part in textwrap.wrap(text, look.width - indent, subsequent_indent="  ", break_on_hyphens=False):
-        yield " " * indent + look.paint(lines.unled(part), code)  # a long word may have been broken before `::`
+    for part in lines.folded(text, None if look.width is None else look.width - indent, "  "):
+        yield " " * indent + look.paint(part, code)
