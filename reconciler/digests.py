@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
+from reconciler import home
 from reconciler.state import Algorithm, Digest, ObservedFile, identity_key, parse_digest
 
 if TYPE_CHECKING:
@@ -166,13 +167,8 @@ class Digests:
 
 
 def default_path() -> Path:
-    """Return `$XDG_CACHE_HOME/reconciler/digests.sqlite`, below `~/.cache` where that is unset or relative.
-
-    https://specifications.freedesktop.org/basedir-spec/latest/
-    """
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(base) if base.startswith("/") else Path.home() / ".cache"
-    return home / "reconciler" / "digests.sqlite"
+    """Return `$XDG_CACHE_HOME/reconciler/digests.sqlite`, below `~/.cache` where that is unset or relative."""
+    return home.base(os.environ, "XDG_CACHE_HOME", ".cache") / "reconciler" / "digests.sqlite"
 
 
 def _algorithm(digest: str) -> Algorithm:

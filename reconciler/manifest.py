@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from reconciler.crosscheck import Names, cautions, cross_check
 from reconciler.declared import HandPin, Location, Manifest, Policy, Route, Variant
 from reconciler.errors import ManifestError, Problem
+from reconciler.home import find as find_home
 from reconciler.manifestfiles import Found, Source, find
 from reconciler.merging import Merged, merge
 from reconciler.mistakes import locs, of_another_kind, sound_part, translate
@@ -212,7 +213,7 @@ def _extra_paths(manifest: Manifest) -> tuple[dict[str, ExtraPaths | Problem], l
     """Read what ComfyUI is told besides; a file that cannot be read stops what goes to its location, and no more."""
     found: dict[str, ExtraPaths | Problem] = {}
     texts: list[bytes] = []
-    home = str(Path("~").expanduser())
+    home = find_home() or ""
     for name, place in manifest.locations.items():
         if place.extra_model_paths is None:
             continue

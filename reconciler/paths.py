@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from pathlib import Path
+
+from reconciler import home
 
 MAX_COMPONENT = 255
 """Bytes of UTF-8 in one component; what ext4, XFS, APFS and NTFS take."""
@@ -86,17 +87,17 @@ def check_root(text: str) -> str:
 
     Raises ValueError with the reason for anything but an absolute path or one below `~`, and for directories that
     belong to the system, to other programs, or are the home directory itself. Nothing is looked up on disk.
+    Raises InputError for `~` where nobody knows the home directory.
     """
     _check_root_text(text)
-    home = str(Path("~").expanduser())
-    path = home + text[1:] if text[0] == "~" else text
-    path = path.rstrip("/") or "/"
+    known = home.home() if text[0] == "~" else home.find() or ""
+    path = (known.rstrip("/") + text[1:] if text[0] == "~" else text).rstrip("/") or "/"
     parts = path.split("/")[1:]
     if path != "/" and not all(parts):
         raise ValueError(f"`{_shown(text)}` holds an empty component (a doubled `/`)")
     if {".", ".."} & set(parts):
         raise ValueError(f"`{_shown(text)}` holds `.` or `..`; write the path out")
-    _check_whose(path, parts, home)
+    _check_whose(path, parts, known)
     return path
 
 

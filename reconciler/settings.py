@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from reconciler import home
 from reconciler.errors import InputError, Problem
 from reconciler.inert import human_bytes, inert, suggest
 from reconciler.settingsfiles import Written, read_project, read_user
@@ -103,7 +104,7 @@ def load(
 
 def user_file(environ: Mapping[str, str]) -> Path:
     """Return where the user's settings are: `$XDG_CONFIG_HOME/reconciler/config.toml`."""
-    return _xdg(environ, "XDG_CONFIG_HOME", ".config") / "reconciler" / "config.toml"
+    return home.base(environ, "XDG_CONFIG_HOME", ".config") / "reconciler" / "config.toml"
 
 
 def rows(settings: Settings) -> Iterator[tuple[str, str, str]]:
@@ -199,13 +200,9 @@ def _token(environ: Mapping[str, str]) -> tuple[bool, str]:
     for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if environ.get(variable, "").strip():
             return True, variable
-    if environ.get("HF_TOKEN_PATH"):
-        path = _expand(environ["HF_TOKEN_PATH"], environ)
-    elif environ.get("HF_HOME"):
-        path = _expand(environ["HF_HOME"], environ) / "token"
-    else:
-        path = _xdg(environ, "XDG_CACHE_HOME", ".cache") / "huggingface" / "token"
-    return _file_of_token(path)
+    from reconciler.sources.tokens import hub_path
+
+    return _file_of_token(hub_path(environ))
 
 
 def _civitai_token(environ: Mapping[str, str], path: Path) -> tuple[bool, str]:
@@ -222,26 +219,10 @@ def _file_of_token(path: Path) -> tuple[bool, str]:
     return is_there, str(path) if is_there else "default"
 
 
-def _home(environ: Mapping[str, str]) -> Path:
-    return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
-
-
-def _xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
-    """Return a base directory; a relative one is to be ignored (https://specifications.freedesktop.org/basedir/)."""
-    given = Path(environ.get(variable, ""))
-    return given if given.is_absolute() else _home(environ) / below_home
-
-
-def _expand(text: str, environ: Mapping[str, str]) -> Path:
-    if text == "~" or text.startswith("~/"):
-        return _home(environ) / text[2:]
-    return Path(text)
-
-
 def _path(value: object, environ: Mapping[str, str]) -> Path:
     if isinstance(value, Path):
         return value
-    return _expand(_text(value), environ)
+    return home.expand(_text(value), environ)
 
 
 def _text(value: object) -> str:
@@ -302,15 +283,15 @@ def _word(*words: str) -> Callable[[object, Mapping[str, str]], str]:
 
 
 def _cache(environ: Mapping[str, str]) -> Path:
-    return _xdg(environ, "XDG_CACHE_HOME", ".cache") / "reconciler"
+    return home.base(environ, "XDG_CACHE_HOME", ".cache") / "reconciler"
 
 
 def _token_file(environ: Mapping[str, str]) -> Path:
-    return _xdg(environ, "XDG_CONFIG_HOME", ".config") / "reconciler" / "civitai-token"
+    return home.base(environ, "XDG_CONFIG_HOME", ".config") / "reconciler" / "civitai-token"
 
 
 def _registry(environ: Mapping[str, str]) -> Path:
-    return _xdg(environ, "XDG_DATA_HOME", ".local/share") / "reconciler" / "registry"
+    return home.base(environ, "XDG_DATA_HOME", ".local/share") / "reconciler" / "registry"
 
 
 _SETTINGS: Mapping[str, _Setting] = {

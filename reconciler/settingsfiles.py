@@ -33,13 +33,24 @@ class Written:
         return f"{self.path}:{line}" if line else str(self.path)
 
 
-def start_of(manifest: str | None) -> Path:
-    """Return from where a project's settings are looked for; the manifest itself need not be sound, or there."""
+def start_of(manifest: str | None) -> Path | None:
+    """Return from where a project's settings are looked for; the manifest itself need not be sound, or there.
+
+    None where there is no project: the current directory is gone.
+    """
     from reconciler.manifestfiles import DEFAULT_DIRECTORY
 
     if manifest is not None:
-        return Path(manifest)
-    return Path(DEFAULT_DIRECTORY) if Path(DEFAULT_DIRECTORY).is_dir() else Path.cwd()
+        return Path(manifest) if Path(manifest).is_absolute() or here() else None
+    return Path(DEFAULT_DIRECTORY) if Path(DEFAULT_DIRECTORY).is_dir() else here()
+
+
+def here() -> Path | None:
+    """Return the current directory, None when somebody removed it."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
 
 
 def read_user(path: Path, problems: list[Problem]) -> Written:

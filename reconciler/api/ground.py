@@ -42,8 +42,9 @@ def loaded_of(manifest: ManifestLike) -> Loaded:
 def settings_of(loaded: Loaded | None, flags: Flags) -> Settings:
     """Return the settings that hold. Raise InputError when any is wrong."""
     from reconciler.settings import load
+    from reconciler.settingsfiles import here
 
-    return load(os.environ, flags, loaded.path if loaded else Path.cwd())
+    return load(os.environ, flags, loaded.path if loaded else here())
 
 
 def say(progress: Progress, kind: str, fields: Mapping[str, Any]) -> None:

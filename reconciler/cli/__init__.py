@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from reconciler.errors import InputError, ReconcilerError
+from reconciler.cli import streams
+from reconciler.errors import DiskError, InputError, ReconcilerError
 
 if TYPE_CHECKING:
     import typer
@@ -70,6 +71,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. Whatever goes wrong ends as one clear error, never as a traceback."""
     import typer
 
+    streams.complete()
     arguments = arguments or ["--help"]
     # Reading the options of one command is quicker than those of all; whoever asks for help or mistypes gets all.
     wanted = arguments[0]
@@ -81,22 +83,25 @@ def run(arguments: Sequence[str]) -> int:
     except ReconcilerError as error:
         return _told(error)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
+        streams.tell("interrupted")
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read has gone; Python would complain about the rest at exit
-        return 1
+        return 1  # whoever read has gone
+    except SystemExit as ended:  # typer ends so itself: with 1 where whoever read has gone
+        return int(ended.code or 0)
     except Exception as error:
         if hasattr(error, "format_message"):  # the parser's own complaints; typer keeps their class to itself
             return _told(_usage(error))
-        return _unexpected(error)
+        return _told(_surroundings(error) or _unexpected(error))
+    finally:
+        streams.settle()
 
 
 def _told(error: ReconcilerError) -> int:
     from reconciler.render.errors import error_text
 
     for line in error_text(error, _colour()):
-        print(line, file=sys.stderr)  # noqa: T201
+        streams.tell(line)
     return error.exit_code
 
 
@@ -106,7 +111,26 @@ def _usage(error: Exception) -> InputError:
     return InputError(str(error.format_message()), hint=f"`{path} --help` shows what it takes")  # type: ignore[attr-defined]
 
 
-def _unexpected(error: Exception) -> int:
+def _surroundings(error: Exception) -> ReconcilerError | None:
+    """Say what is wrong around the program where that is why `error` was raised; None when it is not."""
+    import os
+
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib's, of `~` and `~somebody`
+        return InputError("a path begins with the home directory of somebody who has none", hint="write it out")
+    if not isinstance(error, OSError):
+        return None
+    try:
+        streams.say("")  # what the parser printed by itself is still waiting
+    except DiskError as refused:
+        return refused
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        return InputError("the current directory was removed", hint="go to a directory that is there")
+    return None
+
+
+def _unexpected(error: Exception) -> ReconcilerError:
     """A defect of ours: say what, and where the details are, without a traceback on the user's terminal."""
     import tempfile
     import traceback
@@ -121,7 +145,7 @@ def _unexpected(error: Exception) -> int:
     except OSError:  # the disk may be what is wrong
         where = "what you did before"
     summary = f"this is a defect in reconciler: {type(error).__name__}: {redact(str(error))}"
-    return _told(ReconcilerError(summary, hint=f"nothing was lost; please report it with {where}"))
+    return ReconcilerError(summary, hint=f"nothing was lost; please report it with {where}")
 
 
 def _colour() -> bool:

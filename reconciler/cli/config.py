@@ -40,16 +40,16 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
     return 0
 
 
-def _text(chosen: Settings, start: Path) -> Iterator[str]:
+def _text(chosen: Settings, start: Path | None) -> Iterator[str]:
     from reconciler.render.lines import name
     from reconciler.render.tables import table
     from reconciler.settings import rows, user_file
     from reconciler.settingsfiles import read_project
 
     headers = ("setting", "value", "origin")
-    yield from table(rows(chosen), headers, width=session.width(), colour=session.colour(chosen))
+    yield from table(rows(chosen), headers, width=session.width(), colour=session.colour(chosen), folds="value")
     path = user_file(os.environ)
-    project = read_project(start, []).path
+    project = read_project(start, []).path if start else None
     yield ""
     yield f"Your settings file: {name(str(path))}" + ("" if path.exists() else " (there is none)")
     yield (

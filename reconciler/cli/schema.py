@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from reconciler.cli import streams
 
 
 def command() -> int:
@@ -21,5 +21,5 @@ def command() -> int:
     """
     from reconciler.manifest import schema_text
 
-    sys.stdout.write(schema_text())
+    streams.say(schema_text())
     return 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reconciler.cli import streams
 from reconciler.plan import Selection
 
 if TYPE_CHECKING:
@@ -50,14 +51,13 @@ def selection(target: Iterable[str] | None, exclude: Iterable[str] | None, allow
 
 def say(lines: Iterable[str]) -> None:
     """Print lines for people on standard output, before anything that follows on standard error."""
-    sys.stdout.writelines(f"{line}\n" for line in lines)
-    sys.stdout.flush()
+    streams.say("".join(f"{line}\n" for line in lines))
 
 
 def tell(text: str) -> None:
-    """Print one line on standard error, beside the result."""
+    """Print one line on standard error, beside the result; whoever cannot be told stops nobody."""
     sys.stdout.flush()
-    print(text, file=sys.stderr)  # noqa: T201
+    streams.tell(text)
 
 
 def say_json(value: Mapping[str, Any]) -> None:
@@ -69,13 +69,8 @@ def say_json(value: Mapping[str, Any]) -> None:
 
 def say_document(text: str) -> None:
     """Print a document for programs as it is: UTF-8 and its own line ends, whatever the terminal's are."""
-    sys.stdout.flush()
     raw = getattr(sys.stdout, "buffer", None)
-    if raw is None:  # somebody caught the output as text
-        sys.stdout.write(text)
-    else:
-        raw.write(text.encode())
-    sys.stdout.flush()
+    streams.say(text if raw is None else text.encode())  # None: somebody caught the output as text
 
 
 def width(stream: Any = None) -> int | None:
@@ -90,8 +85,9 @@ def settings(flags: Mapping[str, object] | None = None, loaded: Loaded | None = 
     Raise InputError when any of them is wrong.
     """
     from reconciler.settings import load
+    from reconciler.settingsfiles import here
 
-    return load(os.environ, flags, loaded.path if loaded else Path.cwd())
+    return load(os.environ, flags, loaded.path if loaded else here())
 
 
 def colour(chosen: Settings, stream: Any = None) -> bool:

@@ -60,8 +60,10 @@ def _sentence(found: Validation) -> str:
 
 def _near(path: Path) -> str:
     """Return a path as the user would type it: relative when it lies below the current directory."""
-    here = Path.cwd()
-    return os.path.relpath(path, here) if path.is_relative_to(here) else str(path)
+    from reconciler.settingsfiles import here
+
+    current = here()
+    return os.path.relpath(path, current) if current and path.is_relative_to(current) else str(path)
 
 
 def _document(found: Validation, manifest: str | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from reconciler import home
 from reconciler.errors import InputError
 from reconciler.secrets import Secret
 
@@ -16,7 +17,7 @@ _LARGEST = 4096
 
 def of_hub(environ: Mapping[str, str], warn: Callable[[str], None]) -> Secret | None:
     """Return the Hub's token as huggingface_hub finds it; None when there is none."""
-    return _first(environ, ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"), _hub_path(environ), warn)
+    return _first(environ, ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"), hub_path(environ), warn)
 
 
 def of_civitai(environ: Mapping[str, str], warn: Callable[[str], None], path: Path | None = None) -> Secret | None:
@@ -26,21 +27,18 @@ def of_civitai(environ: Mapping[str, str], warn: Callable[[str], None], path: Pa
 
 def civitai_path(environ: Mapping[str, str]) -> Path:
     """Return where Civitai's token file is: `$CIVITAI_TOKEN_FILE`, else beside the settings."""
-    home = environ.get("HOME") or "~"
-    given = Path(environ.get("XDG_CONFIG_HOME", ""))
-    base = str(given) if given.is_absolute() else f"{home}/.config"
-    return _expanded(environ.get("CIVITAI_TOKEN_FILE") or f"{base}/reconciler/civitai-token", home)
+    if given := environ.get("CIVITAI_TOKEN_FILE"):
+        return home.expand(given, environ)
+    return home.base(environ, "XDG_CONFIG_HOME", ".config") / "reconciler" / "civitai-token"
 
 
-def _hub_path(environ: Mapping[str, str]) -> Path:
-    home = environ.get("HOME") or "~"
-    cache = environ.get("XDG_CACHE_HOME") or f"{home}/.cache"
-    hf_home = environ.get("HF_HOME") or f"{cache}/huggingface"
-    return _expanded(environ.get("HF_TOKEN_PATH") or f"{hf_home}/token", home)
-
-
-def _expanded(path: str, home: str) -> Path:
-    return Path(f"{home}{path[1:]}" if path.startswith("~/") else path).expanduser()
+def hub_path(environ: Mapping[str, str]) -> Path:
+    """Return where the token file of `hf auth login` is, as huggingface_hub looks for it."""
+    if given := environ.get("HF_TOKEN_PATH"):
+        return home.expand(given, environ)
+    if given := environ.get("HF_HOME"):
+        return home.expand(given, environ) / "token"
+    return home.expand(environ.get("XDG_CACHE_HOME") or "~/.cache", environ) / "huggingface" / "token"
 
 
 def _first(
