@@ -11,9 +11,10 @@ from cli_kit import Box, a_box
 
 from reconciler.audit.analysis import analyze
 from reconciler.audit.serving import expected, judge
+from reconciler.audit.usage import _family
 from reconciler.render.chart import bars
 from reconciler.render.lines import cells
-from reconciler.state import GATED, Artifact, Digest, Pin, Record
+from reconciler.state import GATED, Address, Artifact, Attributes, Digest, Pin, Record
 
 
 @pytest.fixture
@@ -156,11 +157,53 @@ def test_a_copy_is_a_duplicate_once_somebody_has_read_it(box: Box) -> None:
     assert read["unread"] == {"files": 0, "bytes": 0}
 
 
-def test_small_files_are_left_out_of_duplicates_unless_asked_for(box: Box) -> None:
+def test_small_files_are_left_out_of_duplicates_unless_asked_for_and_told(box: Box) -> None:
+    box.apply()
+    chat = box.weight("model.safetensors")
+    for copy in ("copy.safetensors", "again.safetensors"):
+        (box.here / "weights" / copy).write_bytes(chat.read_bytes())
+
+    told = box.run("duplicates", "box.yaml").out
+    assert told.startswith("Nothing that is known")
+    assert "Below 1.0 MiB, not listed: 2 smaller files of equal size not read: `--min-size 0` lists them." in told
+    box.run("duplicates", "box.yaml", "--min-size", "0", "--read")
+    told = box.run("duplicates", "box.yaml").out
+    assert "Below 1.0 MiB, not listed: 1 smaller content, which would free" in told
+    smaller = box.run("duplicates", "box.yaml", "--json").json["smaller"]
+    assert smaller == {"contents": 1, "frees": 2 * chat.stat().st_size, "unread": 0}
+    assert box.run("duplicates", "box.yaml", "--min-size", "lots").code == 1
+
+
+def test_stats_count_what_du_counts(box: Box) -> None:
+    """Names of one file once, links not at all, and what lies beyond them neither."""
+    box.apply()
+    root, away = box.here / "weights", box.here / "away"
+    away.mkdir()
+    (away / "far.gguf").write_bytes(b"x" * 5000)
+    (root / "far.gguf").symlink_to(away / "far.gguf")
+    (root / "there").symlink_to(away)
+    (root / "mine.gguf").write_bytes(b"y" * 7000)
+    os.link(box.weight("Q4_K_M.gguf"), root / "again.gguf")
+
+    told = box.run("stats", "box.yaml", "--json").json
+
+    seen = [path.lstat() for place in (root, box.here / "lm studio") for path in place.rglob("*")
+            if path.is_file() and not path.is_symlink() and ".reconciler" not in path.parts]  # fmt: skip
+    assert told["bytes"] == sum({stat.st_ino: stat.st_size for stat in seen}.values())
+    assert told["bytes"] + told["shared"] == sum(stat.st_size for stat in seen)
+    assert told["locations"]["weights"]["unmanaged"] == 7000 + box.weight("Q4_K_M.gguf").stat().st_size
+
+
+def test_the_largest_place_stands_first_and_numbered_models_have_their_title(box: Box) -> None:
     box.apply()
 
-    assert box.run("duplicates", "box.yaml").out.startswith("Nothing that is known")
-    assert box.run("duplicates", "box.yaml", "--min-size", "lots").code == 1
+    rows = box.run("stats", "box.yaml").out.splitlines()
+    assert [row.split()[0] for row in rows[1:3]] == ["lmstudio", "weights"]  # declared the other way round
+    about = {"civitai": {"model": "Detail Tweaker"}}
+    numbered = Record(
+        Address("d", "w"), "m", Pin("civitai:1101@2202", "2202", (), about=about), "", (), (), (), Attributes()
+    )
+    assert _family(numbered) == "Detail Tweaker"
 
 
 def test_stats_tell_what_could_be_freed(box: Box) -> None:

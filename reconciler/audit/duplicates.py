@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from reconciler.content import Contents, Question
 
 WORTHWHILE = 1 << 20
-"""Bytes: what is smaller is not reported unless it is asked for; configurations are alike everywhere."""
+"""Bytes: what is smaller is only counted unless it is asked for; configurations are alike everywhere."""
 
 
 class Copy(NamedTuple):
@@ -47,12 +47,24 @@ class Duplicate:
         return self.size * (self.inodes - len({copy.device for copy in self.copies}))
 
 
+class Smaller(NamedTuple):
+    """What was left out for its size: contents that are kept twice, what linking them frees, files that might be."""
+
+    contents: int = 0
+    frees: int = 0
+    unread: int = 0
+
+
+_NONE = Smaller()
+
+
 @dataclass(frozen=True, slots=True)
 class Duplicates:
     """What is kept twice. `unread` are files that might be: others have their size, and nobody knows their bytes."""
 
     groups: tuple[Duplicate, ...]
     unread: tuple[Question, ...] = ()
+    smaller: Smaller = _NONE
 
     @property
     def frees(self) -> int:
@@ -61,10 +73,10 @@ class Duplicates:
 
 
 def find(contents: Contents, least: int = WORTHWHILE) -> Duplicates:
-    """Group the files of all readable locations by content; those below `least` bytes are left out."""
+    """Group the files of all readable locations by content; those below `least` bytes are only counted."""
     from reconciler.content import Question
 
-    files = list(_files(contents, least))
+    files = list(_files(contents))
     by_size: dict[int, list[tuple[str, ObservedFile]]] = {}
     for location, file in files:
         by_size.setdefault(file.size, []).append((location, file))
@@ -85,9 +97,12 @@ def find(contents: Contents, least: int = WORTHWHILE) -> Duplicates:
         for digest, same in groups.items()
         if len({(file.device, file.inode) for _, file in same}) > 1
     ]
+    large, small = ([each for each in found if (each.size >= least) is wanted] for wanted in (True, False))
+    asked = [each for each in unread.values() if each.file.size >= least]
     return Duplicates(
-        tuple(sorted(found, key=lambda each: (-each.frees, -each.size, each.digest))),
-        tuple(sorted(unread.values(), key=lambda each: (each.location, each.file.path))),
+        tuple(sorted(large, key=lambda each: (-each.frees, -each.size, each.digest))),
+        tuple(sorted(asked, key=lambda each: (each.location, each.file.path))),
+        Smaller(len(small), sum(each.frees for each in small), len(unread) - len(asked)),
     )
 
 
@@ -112,13 +127,14 @@ def as_value(found: Duplicates) -> dict[str, Any]:
         ],
         "frees": found.frees,
         "unread": {"files": len(found.unread), "bytes": sum(each.file.size for each in found.unread)},
+        "smaller": found.smaller._asdict(),
     }  # fmt: skip
 
 
-def _files(contents: Contents, least: int) -> Iterator[tuple[str, ObservedFile]]:
+def _files(contents: Contents) -> Iterator[tuple[str, ObservedFile]]:
     for place in contents.locations.values():
         if place.readable and not place.by_api:
-            yield from ((place.name, file) for file in place.files.values() if file.size >= max(least, 1))
+            yield from ((place.name, file) for file in place.files.values() if file.size)
 
 
 def _holders(contents: Contents) -> dict[tuple[str, str], tuple[str, ...]]:

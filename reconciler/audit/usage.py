@@ -12,7 +12,7 @@ from reconciler.naming import family_of
 
 if TYPE_CHECKING:
     from reconciler.content import Contents, Held
-    from reconciler.state import ObservedLocation, Placed
+    from reconciler.state import ObservedLocation, Placed, Record
 
 BY = ("location", "format", "family", "quant")
 """What managed bytes are added up by."""
@@ -111,9 +111,16 @@ def _numbers(share: Share) -> dict[str, int]:
 _LABELS: Mapping[str, Callable[[Held], str]] = {
     "location": lambda held: held.location,
     "format": lambda held: held.record.attributes.format or "-",
-    "family": lambda held: family_of(held.record.pin.source),
+    "family": lambda held: _family(held.record),
     "quant": lambda held: held.record.attributes.quant or "-",
 }
+
+
+def _family(record: Record) -> str:
+    """Return the family that a source's name tells; of a model that Civitai only numbers, its title."""
+    told = record.pin.about.get("civitai")
+    title = told.get("model") if isinstance(told, Mapping) else None
+    return title if isinstance(title, str) and title else family_of(record.pin.source)
 
 
 def _shares(

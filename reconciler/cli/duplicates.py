@@ -24,15 +24,14 @@ def command(
         bool, typer.Option("--read", help="Read files of equal size whose digest nobody knows; remembered.")
     ] = False,
     least: Annotated[
-        str, typer.Option("--min-size", metavar="SIZE", help="Leave out what is smaller, as 100MiB or 0.")
+        str, typer.Option("--min-size", metavar="SIZE", help="Only count what is smaller, as 100MiB or 0.")
     ] = "1MiB",
     json: session.Json = False,
 ) -> int:
     """List what is kept twice, and what linking it would free.
 
     Over all locations, by content, whoever manages it. Names of one file are one copy. Nothing is changed: apply links
-    what it places; `policy.duplicates: link` has plans join managed copies. Asks
-    nobody on the network.
+    what it places; `policy.duplicates: link` has plans join managed copies. Asks nobody on the network.
 
     \b
     Examples:
@@ -61,7 +60,7 @@ def command(
     if json:
         session.say_json(duplicates.as_value(found))
     else:
-        session.say(_text(found))
+        session.say(_text(found, smallest))
     return 0
 
 
@@ -80,7 +79,7 @@ def _read(contents: Contents, found: Duplicates, means: Means) -> Contents:
     return replace(contents, known=known)
 
 
-def _text(found: Duplicates) -> Iterator[str]:
+def _text(found: Duplicates, smallest: int) -> Iterator[str]:
     from reconciler.inert import human_bytes
     from reconciler.render.lines import counted, name
 
@@ -99,3 +98,8 @@ def _text(found: Duplicates) -> Iterator[str]:
     if found.unread:
         size = human_bytes(sum(each.file.size for each in found.unread))
         yield f"{counted(len(found.unread), 'file')} of equal size not read ({size}): `--read` reads them."
+    if any(small := found.smaller):
+        more = f"{counted(small.contents, 'smaller content')}, which would free {human_bytes(small.frees)}"
+        most = f"{counted(small.unread, 'smaller file')} of equal size not read" if small.unread else ""
+        told = "; ".join(filter(None, (more if small.contents else "", most)))
+        yield f"Below {human_bytes(smallest)}, not listed: {told}: `--min-size 0` lists them."

@@ -60,7 +60,8 @@ def _text(found: Usage) -> Iterator[str]:
 
     width, colour = session.width(), session.colour(session.settings())
     ascii_only = "utf" not in (sys.stdout.encoding or "utf").lower()
-    pictures = [("on disk, by location", [(disk.name, disk.bytes) for disk in found.disks], found.total)]
+    disks = sorted(found.disks, key=lambda disk: -disk.bytes)
+    pictures = [("on disk, by location", [(disk.name, disk.bytes) for disk in disks], found.total)]
     pictures += [
         (f"managed, by {by}", [(share.name, share.bytes) for share in shares], found.managed)
         for by, shares in found.shares.items()
