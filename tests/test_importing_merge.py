@@ -285,6 +285,16 @@ def test_json_counts_the_kinds() -> None:
     assert value["rows"][0] == {"kind": "imported", "what": "a", "why": "b, c", "where": "/x"}
 
 
+def test_on_a_terminal_the_account_is_folded_and_nothing_of_it_is_cut() -> None:
+    path = "acme/Big-GGUF/Big-Q4_K_M.gguf.part"
+    row = Row("left-out", path, "a half download", f"/srv/m/{path}")
+    (whole,) = report.account([row])
+    assert whole == "left-out  acme/Big-GGUF/Big-Q4_K_M.gguf.part: a half download  [/srv/m]"
+    narrow = list(report.account([row], width=40))
+    assert max(map(len, narrow)) <= 40
+    assert "".join("".join(narrow).split()) == "".join(whole.split())
+
+
 def test_people_see_what_is_known_only_when_they_ask_for_it() -> None:
     assert not [line for line in report.account(ROWS) if line.startswith("known")]
     assert [line for line in report.account(ROWS, verbose=True) if line.startswith("known")]

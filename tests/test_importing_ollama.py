@@ -262,3 +262,11 @@ def test_a_tag_that_has_moved_cannot_be_locked_as_it_is_here(
 
     [why] = whys(report, "left-out").values()
     assert "the registry has another by now" in why
+
+
+def test_a_directory_that_is_not_there_is_an_error_and_no_empty_store(machine: Machine) -> None:
+    told = machine.run("import", "ollama", "/nowhere/models", "--manifest", "box.yaml")
+
+    assert told.code == 1
+    assert "/nowhere/models: there is no such directory" in told.err
+    assert not (machine.here / "box.yaml").exists()

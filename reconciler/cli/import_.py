@@ -84,9 +84,8 @@ def command(
         }
         session.say_json({**value, **reports.as_value(merged.report)})
     else:
-        session.say(
-            [*reports.account(merged.report, verbose=verbose), *_ending(merged, [str(each) for each in written])]
-        )
+        told = reports.account(merged.report, verbose=verbose, width=session.width())
+        session.say([*told, *_ending(merged, [str(each) for each in written])])
     return 0
 
 

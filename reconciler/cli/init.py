@@ -67,7 +67,8 @@ def command(
     if json:
         session.say_json(_value(merged, chosen, written))
     else:
-        session.say([*reports.account(merged.rows, verbose=verbose), *_ending(draft, merged, chosen, written)])
+        told = reports.account(merged.rows, verbose=verbose, width=session.width())
+        session.say([*told, *_ending(draft, merged, chosen, written)])
     return 0
 
 

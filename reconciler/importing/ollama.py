@@ -64,7 +64,10 @@ def _seen(request: Request) -> Seen:
         raise InputError(f"unexpected {request.args[1]!r}", hint="`reconciler import ollama [URL]`")
     given = request.args[0] if request.args else None
     if given is not None and (given.startswith(("/", "~", ".")) or Path(given).is_dir()):
-        return look("ollama", None, str(Path(given).expanduser().absolute()), request.environ)
+        directory = Path(given).expanduser().absolute()
+        if not directory.is_dir():
+            raise InputError("there is no such directory", where=inert(str(directory)), hint="name Ollama's `models`")
+        return look("ollama", None, str(directory), request.environ)
     return look("ollama", given, None, request.environ)
 
 
