@@ -95,6 +95,8 @@ def _walk(page: _Page, node: Any, new: int, around: tuple[_Shift, ...]) -> None:
         for key, value in node.value:
             _begin(page, key.start_mark.line, here, around)
             _note_value(page, key, new - here.old)
+            if value.start_mark.line > key.end_mark.line and not _is_block(value):
+                page.inner.setdefault(value.start_mark.line, new - here.old)
             _below(page, value, here, around)
         _note_gaps(page, node)
         return
@@ -138,6 +140,9 @@ def _note_value(page: _Page, node: Any, shift: int) -> None:
     is_text = node.id == "scalar" and node.style in ("|", ">")
     if is_text and node.end_mark.column == 0:
         last -= 1
+    if is_text and "+" not in page.lines[first][node.start_mark.column :].partition("#")[0]:
+        while last > first and not page.lines[last].strip():
+            last -= 1  # blank lines below a text are its own only where it keeps them
     for line in range(first + 1, last + 1):
         page.inner[line] = shift
     if node.id == "scalar":

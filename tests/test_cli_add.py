@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 from cli_kit import CHAT, GGUF, Box, a_box
+from crash_kit import killed_at_every_call
 
 from reconciler import lockfile
+from reconciler.adding import INTO, add
+from reconciler.cli.session import upstream
+from reconciler.errors import ManifestError
+from reconciler.importing.merge import write
+from reconciler.importing.target import open_target
 from reconciler.manifest import load
 
 
@@ -188,3 +194,33 @@ def test_what_serves_it_and_what_lends_it_files_can_be_said(box: Box) -> None:
     assert (variant.backend, variant.served_as, variant.support) == ("vllm", "tiny", f"hf:{CHAT}")
     support = lockfile.read(lockfile.path_for(box.manifest)).pins["mine"].support  # type: ignore[union-attr]
     assert support is not None
+
+
+def test_cut_short_between_two_files_of_a_directory_the_manifest_loads(box: Box) -> None:
+    """The control: with the role first, the manifest would name a variant that nobody declares."""
+    directory = box.here / "manifests"
+    directory.mkdir()
+    box.manifest.rename(directory / "a.yaml")
+    with (directory / "a.yaml").open("a") as file:
+        file.write("roles:\n  chat: []\n")
+    target = open_target("manifests", INTO)
+    world = upstream(target.loaded, offline=False)
+    said = {"source": f"hf:{CHAT}", "files": ["*.json"]}
+    merged, _ = add(target, said, world, name="one-more", roles=("chat",))
+    before = (directory / "a.yaml").read_bytes()
+
+    def prepare() -> None:
+        (directory / "a.yaml").write_bytes(before)
+        (directory / INTO).unlink(missing_ok=True)
+        target.lock_path.unlink(missing_ok=True)
+
+    seen = set()
+    for _ in killed_at_every_call(lambda: write(merged), prepare):
+        manifest = load(directory).manifest
+        seen.add(("one-more" in manifest.variants, "one-more" in manifest.roles["chat"]))
+    assert seen == {(False, False), (True, False), (True, True)}
+
+    prepare()
+    (directory / "a.yaml").write_text(merged.texts[directory / "a.yaml"])
+    with pytest.raises(ManifestError, match="there is no variant `one-more`"):
+        load(directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nasty_kit import marks, nasty
 
 from reconciler import yamlwrite
 from reconciler.editing import (
@@ -363,3 +365,77 @@ def test_renamed_and_removed_it_is_as_if_it_had_been_called_so(text: str, new: s
     gone = value(remove_variants(renamed, [new]))
     assert new not in (gone["variants"] or {})
     assert not any(new in names for names in (gone.get("roles") or {}).values())
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.integers(0, 2**32), st.data())
+def test_however_nasty_a_manifest_is_no_comment_is_lost_but_those_of_what_goes(seed: int, data: st.DataObject) -> None:
+    made = nasty(seed)
+    before = value(made.text)
+    fresh = {"fresh": {"source": "hf:o/n", "files": ["*x y.gguf"]}}
+
+    added = _unless_refused(lambda: add_roles(add_variants(made.text, fresh), {"chat": ["fresh"]}), made.text)
+    assert marks(added) == marks(made.text)
+    assert _unless_refused(lambda: add_roles(add_variants(added, fresh), {"chat": ["fresh"]}), added) == added
+
+    assert marks(_unless_refused(lambda: remove_variants(added, ["fresh"]), added)) == marks(made.text)
+    if not made.names:
+        return
+    going = data.draw(st.sets(st.sampled_from(made.names), min_size=1))
+    left = _unless_refused(lambda: remove_variants(made.text, going), made.text)
+    staying = [each for each in marks(made.text) if made.owners[each] not in going]
+    assert [each for each in marks(left) if each in staying] == staying
+    assert _unless_refused(lambda: remove_variants(left, going), left) == left
+
+    old = data.draw(st.sampled_from(made.names))
+    renamed = _unless_refused(lambda: rename_variant(made.text, old, "new-name"), made.text)
+    assert marks(renamed) == marks(made.text)
+    assert value(_unless_refused(lambda: rename_variant(renamed, "new-name", old), renamed)) == before
+
+
+def _unless_refused(edit: Callable[[], str], text: str) -> str:
+    """Return the edited text; the same one where the edit is refused, as it may be, and everything is left as it is."""
+    try:
+        return edit()
+    except ManifestError as error:
+        if "left as it is" not in str(error):
+            raise
+        return text
+
+
+def test_hardly_any_manifest_is_refused() -> None:
+    """The control of the test above: an edit that refuses everything keeps every comment."""
+    refused = 0
+    for seed in range(200):
+        made = nasty(seed)
+        try:
+            remove_variants(add_variants(made.text, {"fresh": {"source": "hf:o/n"}}), made.names[:1])
+        except ManifestError:
+            refused += 1
+    assert refused <= 4
+
+
+@pytest.mark.parametrize(
+    ("text", "going", "after"),
+    [
+        ("{a: 1, b: 2, c: 3}", "a", "{b: 2, c: 3}"),
+        ("{a: 1, b: 2, c: 3}", "bc", "{a: 1}"),
+        ("{a: 1, b: 2, }", "ab", "{}"),
+        ("{\n  a: 1,  # of a\n  b: 2   # of b\n  # end\n}", "b", "{\n  a: 1,  # of a\n  # end\n}"),
+        ("{\n  a: 1,  # of a\n  b: 2   # of b\n  # end\n}", "a", "{\n  b: 2   # of b\n  # end\n}"),
+        ("{a: 1,  # of a\n  # of b\n  b: 2, c: 3}", "b", "{a: 1,  # of a\n  # of b\n  c: 3}"),
+        ("{a: 1,  # of a\n  # of b\n  b: 2, c: 3}", "a", "{  # of a\n  # of b\n  b: 2, c: 3}"),
+        ("{a: 1, b: 2,\n  c: 3}", "b", "{a: 1,\n  c: 3}"),
+        ("{a: 1\n  , b: 2\n  , c: 3}", "c", "{a: 1\n  , b: 2}"),
+    ],
+)
+def test_what_goes_from_between_brackets_takes_its_comma_and_its_comment_with_it(
+    text: str, going: str, after: str
+) -> None:
+    assert remove_variants(f"variants: {text}\n", going) == f"variants: {after}\n"
+
+
+def test_a_role_that_loses_its_last_variant_stays_with_its_marks() -> None:
+    text = "roles:\n  y:   # why\n  # on a\n  - a   # of a\n  # below\n  z: [\n    a, # of a\n  ]\n"
+
+    assert remove_variants(text, ["a"]) == "roles:\n  y: []   # why\n  # on a\n  # below\n  z: [\n  ]\n"

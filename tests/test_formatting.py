@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nasty_kit import marks, nasty
 
 from reconciler.cli import run
 from reconciler.errors import ManifestError
@@ -230,3 +231,30 @@ def test_when_one_file_cannot_be_read_none_is_written_and_all_are_told(
     assert told.out == ""
     assert all(f"{world / name}" in told.err for name in ("b.yaml", "c.yaml", "d.yaml"))
     assert (world / "a.yaml").read_bytes().decode() == MESSY
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_however_nasty_a_manifest_is_no_comment_is_lost_and_a_second_run_changes_nothing(seed: int) -> None:
+    text = nasty(seed).text
+    try:
+        after = formatted(text)
+    except ManifestError:
+        return  # a text that ends with the file and without a line break, say
+    assert marks(after) == marks(text)
+    assert formatted(after) == after
+
+
+def test_a_value_on_the_line_below_its_key_goes_in_with_it() -> None:
+    assert formatted("a:\n b:\n  c\n") == "a:\n  b:\n   c\n"
+    assert formatted("a:\n b:\n  [c,\n   d]\n") == "a:\n  b:\n   [c,\n    d]\n"
+
+
+@pytest.mark.parametrize("mark", ["|", "|-", ">", ">-"])
+def test_blank_lines_below_a_text_that_does_not_keep_them_are_nobodys(mark: str) -> None:
+    assert formatted(f"a: {mark}\n  x\n\n\nb: 1\n\n") == f"a: {mark}\n  x\n\nb: 1\n"
+    assert formatted(f"a: {mark}\n  x\n\n\n") == f"a: {mark}\n  x\n"
+
+
+def test_blank_lines_below_a_text_that_keeps_them_stay() -> None:
+    assert formatted("a: |+\n  x\n\n\nb: 1\n") == "a: |+\n  x\n\n\nb: 1\n"
