@@ -152,3 +152,20 @@ def test_a_dead_network_is_told_with_its_cause():
     with pytest.raises(SourceError, match="connection refused"):
         persist(dead, a_world("https://hub", heard=heard), "https://hub/x")
     assert len(heard.slept) == 2
+
+
+def test_a_proxy_that_does_not_answer_is_named_and_its_password_is_not(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://me:canary@proxy.example:3128")
+
+    def dead():
+        raise UnreachableError("no answer: connection refused", passing=False)
+
+    with pytest.raises(SourceError) as refused:
+        persist(dead, a_world("https://hub"), "https://hub/x")
+    (problem,) = refused.value.problems
+    assert "is the proxy proxy.example:3128 up (https_proxy, no_proxy)" in problem.hint
+    assert "canary" not in str(refused.value)
+    monkeypatch.setenv("no_proxy", "hub")
+    with pytest.raises(SourceError) as refused:
+        persist(dead, a_world("https://hub"), "https://hub/x")
+    assert "is the network up" in refused.value.problems[0].hint

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from reconciler.errors import RateLimitedError, SourceError
+from reconciler.inert import inert
 from reconciler.secrets import redact
 from reconciler.sources import urls
 from reconciler.sources.world import World
@@ -54,7 +56,7 @@ def persist(send: Callable[[], Answer], world: World, url: str) -> Answer:
                 raise SourceError(
                     redact(str(error), world.secrets),
                     where=redact(url, world.secrets),
-                    hint="is the network up, and the address right? run the same again later",
+                    hint=f"{_doubt(url)}? run the same again later",
                 ) from None
         else:
             if answer.status not in BUSY:
@@ -65,6 +67,25 @@ def persist(send: Callable[[], Answer], world: World, url: str) -> Answer:
         world.sleep(pause)
         waited += pause
     raise AssertionError("the last attempt returns or raises")
+
+
+def proxy_for(url: str) -> str:
+    """Return the proxy that the environment names for `url`, '' for none."""
+    from urllib.request import getproxies, proxy_bypass  # it brings TLS along
+
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
+    return "" if not proxy or proxy_bypass(parts.hostname or "") else proxy
+
+
+def _doubt(url: str) -> str:
+    """Return what to ask oneself where no answer came; of a proxy its place only, which is no secret."""
+    proxy = proxy_for(url)
+    if not proxy:
+        return "is the network up, and the address right"
+    place = urlsplit(proxy if "://" in proxy else f"http://{proxy}").netloc.rpartition("@")[2]
+    return f"is the proxy {inert(place)} up ({urlsplit(url).scheme}_proxy, no_proxy), and the address right"
 
 
 def asked_to_wait(headers: Mapping[str, str], now: float) -> float | None:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -20,7 +19,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from reconciler import __version__
 from reconciler.errors import SourceError
 from reconciler.secrets import redact
-from reconciler.sources.patience import BUSY, Answer, UnreachableError, persist
+from reconciler.sources.patience import BUSY, Answer, UnreachableError, persist, proxy_for
 from reconciler.sources.urls import is_private_address
 from reconciler.sources.world import World
 
@@ -79,7 +78,7 @@ def stream(url: str, world: World, *, public: bool = False) -> Iterator[tuple[An
 
 def connections(url: str, *, direct: bool = False) -> urllib3.PoolManager:
     """Return the kept connections for `url`, for whoever sends what `send` cannot; `direct` goes past any proxy."""
-    return _pool("" if direct else _proxy_for(url), False)
+    return _pool("" if direct else proxy_for(url), False)
 
 
 def _chunks(response: urllib3.BaseHTTPResponse, url: str, world: World) -> Iterator[bytes]:
@@ -115,7 +114,7 @@ def _open(
 def _request(
     method: str, url: str, world: World, headers: Mapping[str, str], *, public: bool, body: bytes | None = None
 ) -> urllib3.BaseHTTPResponse:
-    pool = _pool(_proxy_for(url), public)
+    pool = _pool(proxy_for(url), public)
     timeout = urllib3.Timeout(connect=min(10.0, world.timeout), read=world.timeout)
     try:
         return pool.request(
@@ -141,13 +140,6 @@ def _cause(error: Exception, world: World) -> str:
     reason = getattr(error, "reason", None) or error
     text = _OBJECT.sub("", str(reason)) or type(reason).__name__
     return redact(text, world.secrets)[:200]
-
-
-def _proxy_for(url: str) -> str:
-    parts = urlsplit(url)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
-    return "" if not proxy or proxy_bypass(parts.hostname or "") else proxy
 
 
 @cache
