@@ -62,6 +62,38 @@ def test_what_is_only_declared_has_what_the_manifest_says_of_it_before_anybody_w
     assert [(each["address"], each["served_as"]) for each in told["variants"]] == [("tiny-chat", "tiny")]
 
 
+def test_a_filter_that_nothing_fits_is_told_with_what_there_is(box: Box) -> None:
+    box.apply()
+
+    told = box.run("list", "box.yaml", "--quant", "q5_k_m", "--format", "gguf").out
+
+    assert told == "No variant is so.\n--quant q5_k_m: there are fp16, iq4_xs, q4_k_m\n"
+    assert box.run("list", "box.yaml", "--quant", "q4*", "--backend", "vllm").out == "No variant is so.\n"
+    assert "--role chta: there are chat, draft" in box.run("list", "box.yaml", "--role", "chta", "--details").out
+
+
+def test_what_is_declared_and_not_here_is_not_forgotten(box: Box) -> None:
+    box.apply()
+    box.write({"variants:\n": "variants:\n  new:\n    source: hf:acme/Other\n    location: weights\n"})
+
+    assert box.run("list", "box.yaml").out.endswith("; 1 declared and not recorded (`--state absent`).\n")
+
+
+def test_one_long_name_takes_no_column_away(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reconciler.cli import session
+
+    long = "a-very-long-name-of-a-variant-that-goes-on-and-on-for-ever-instruct-abliterated"
+    box.write({"  tiny-chat:\n": f"  {long}:\n", "tiny-chat]": f"{long}]"})
+    box.apply()
+    monkeypatch.setattr(session, "width", lambda *_: 80)
+
+    head, *rows = box.run("list", "box.yaml").out.split("\n\n")[0].splitlines()
+
+    assert head.split()[:4] == ["variant", "format", "quant", "size"]
+    assert all(cells(row) <= 80 for row in rows)
+    assert any(row.startswith("a-very-long") and "..." in row for row in rows)
+
+
 def test_each_variant_has_the_state_of_its_worst_file(box: Box) -> None:
     box.apply()
     box.without("tiny-gguf-iq4_xs")

@@ -60,7 +60,15 @@ class Filter:
 
     def takes(self, item: Item) -> bool:
         """Whether an item is wanted."""
-        return all(_means(globs, _values(item, column)) for column, globs in self.wanted.items() if globs)
+        return all(
+            any(self.means(column, value) for value in values(item, column))
+            for column, globs in self.wanted.items()
+            if globs
+        )
+
+    def means(self, column: str, value: str) -> bool:
+        """Whether one of the globs of a column means a value."""
+        return any(matches_text(glob, value) for glob in self.wanted[column])
 
 
 def recorded(
@@ -131,14 +139,11 @@ def _state(wrong: Sequence[Finding], is_declared: bool) -> State:
     return worst or ("ok" if is_declared else "undeclared")
 
 
-def _values(item: Item, column: str) -> list[str]:
+def values(item: Item, column: str) -> list[str]:
+    """Return what filters of a column are held against: one text, of roles one for each, `-` for nothing."""
     if column == "role":
         return [role for role, _ in item.attributes.roles] or ["-"]
     return [str(COLUMNS[column](item) or "-")]
-
-
-def _means(globs: Sequence[str], values: Sequence[str]) -> bool:
-    return any(matches_text(glob, value) for glob in globs for value in values)
 
 
 # -- columns ----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from reconciler.cli import session
 from reconciler.errors import InputError
 
 if TYPE_CHECKING:
-    from reconciler.audit.inventory import Item
+    from reconciler.audit.inventory import Filter, Item
     from reconciler.content import Contents
     from reconciler.manifest import Loaded
     from reconciler.registry import Registry
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 _DEFAULT = ("variant", "format", "quant", "size", "files", "revision", "roles", "source")
 _LEAST_WANTED = ("source", "revision", "files", "roles", "quant", "format", "state")
 """The columns that a narrow terminal goes without, the first first; not those that were asked for."""
+
+
+_NAME = 30
+"""Columns that a name is left at least."""
+_FEW = 12
+"""Values of a column that are named where none of them was meant."""
 
 
 class _Unmanaged(NamedTuple):
@@ -73,7 +79,7 @@ def command(
         "role": role or (), "license": license_ or (), "state": states,
     })  # fmt: skip
     filtered = any(wanted.wanted.values())
-    items = [item for item in items if wanted.takes(item)]
+    everything, items = items, [item for item in items if wanted.takes(item)]
     unmanaged = {name: _unmanaged(contents, place) for name, place in contents.locations.items()}
     if json:
         session.say_json({
@@ -84,10 +90,14 @@ def command(
         })  # fmt: skip
     elif details:
         session.say(_details(items))
+        session.say(() if items else _nothing(wanted, everything))
     else:
         session.say(_table(items, chosen, asked=columns is not None or bool(states)))
         session.say(() if filtered else _locations(contents.locations, unmanaged))
-        session.say(_ending(items, filtered=filtered))
+        if items or not filtered:
+            session.say([_ending(items, loaded, filtered=filtered)])
+        else:
+            session.say(_nothing(wanted, everything))
     return 0
 
 
@@ -211,15 +221,29 @@ def _locations(locations: Mapping[str, ObservedLocation], unmanaged: Mapping[str
             yield f"unreadable: {name(place.name)}: {name(place.why)}"
 
 
-def _ending(items: Sequence[Item], *, filtered: bool) -> Iterator[str]:
+def _ending(items: Sequence[Item], loaded: Loaded, *, filtered: bool) -> str:
     from reconciler.inert import human_bytes
     from reconciler.render.lines import counted
 
     size = human_bytes(sum(item.size for item in items))
     if filtered:
-        yield f"{counted(len(items), 'variant')} ({size})." if items else "No variant is so."
-    else:
-        yield f"{counted(len(items), 'variant')} managed ({size})." if items else "Nothing is managed yet."
+        return f"{counted(len(items), 'variant')} ({size})."
+    lacking = len(loaded.manifest.variants.keys() - {item.address.variant for item in items})
+    more = f"; {lacking} declared and not recorded (`--state absent`)" if lacking else ""
+    return (f"{counted(len(items), 'variant')} managed ({size})" if items else "Nothing is managed yet") + more + "."
+
+
+def _nothing(wanted: Filter, items: Sequence[Item]) -> Iterator[str]:
+    """Say that filters left nothing, and which of them nothing fits, with what there is instead."""
+    from reconciler.audit.inventory import values
+    from reconciler.render.lines import name
+
+    yield "No variant is so."
+    for column, globs in wanted.wanted.items():
+        there = sorted({value for item in items for value in values(item, column)})
+        if globs and there and not any(wanted.means(column, value) for value in there):
+            said = ", ".join(globs)
+            yield name(f"--{column} {said}: there are {', '.join(there[:_FEW])}{', …' * (len(there) > _FEW)}")
 
 
 def _state(place: ObservedLocation, unmanaged: _Unmanaged) -> str:
@@ -234,12 +258,17 @@ def _state(place: ObservedLocation, unmanaged: _Unmanaged) -> str:
 
 
 def _fitting(rows: Sequence[Sequence[object]], chosen: Sequence[str], width: int | None) -> list[int]:
-    """Return the columns to show: all, or without the least wanted ones until what is left fits."""
+    """Return the columns to show: all, or without the least wanted ones until what is left fits.
+
+    A name that is longer than half of the terminal takes no column away: it is cut.
+    """
     from reconciler.render.lines import cells
 
     needs = [
         max(cells(header), *(cells(str(row[column] or "")) for row in rows)) for column, header in enumerate(chosen)
     ]
+    if width is not None:
+        needs[0] = min(needs[0], max(width // 2, _NAME))
     kept = list(range(len(chosen)))
     for header in _LEAST_WANTED:
         if width is None or sum(needs[column] + 2 for column in kept) - 2 <= width:
