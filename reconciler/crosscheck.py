@@ -13,6 +13,7 @@ from reconciler.errors import Problem
 from reconciler.globs import matches_text
 from reconciler.inert import confusable, inert, skeleton, suggest
 from reconciler.ollama.crosscheck import destination, of_ollama
+from reconciler.rulewords import of_rules, rule_cautions
 from reconciler.ui.crosscheck import of_images
 from reconciler.yamlread import MAX_PROBLEMS
 
@@ -45,16 +46,18 @@ def cross_check(
     whole = names.all_routes and names.locations == manifest.locations.keys()
     yield from of_ollama(manifest, where, whole=whole)
     yield from of_images(manifest, where)
+    yield from of_rules(manifest, where)
 
 
 def cautions(manifest: Manifest, where: Where) -> Iterator[str]:
-    """Yield what is allowed and deserves a look: names that look alike, routes that nothing reaches."""
+    """Yield what is allowed and deserves a look: names that look alike, routes that nothing reaches, odd rules."""
     for section in ("variants", "locations", "roles"):
         yield from _lookalikes(section, list(getattr(manifest, section)), where)
     for index, rule in enumerate(manifest.routes[:-1]):
         if _conditions(rule) == (None,) * 4:
             yield f"{where('routes', index)}: this route takes everything; the routes after it are never reached"
             break
+    yield from rule_cautions(manifest, where)
 
 
 def _unknown_names(manifest: Manifest, names: Names, where: Where) -> Iterator[Problem]:

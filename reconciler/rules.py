@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from reconciler import globs, links
+from reconciler import globs, licenses, links
 from reconciler.detect.rules import container_of, is_pickle_name, is_program
 from reconciler.inert import few, human_bytes
 from reconciler.ollama import names
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _CROWDED = "policy rule free_space:"
 """What the reason of a block holds that is due to a rule of free space."""
-UNKNOWN = "unknown"
+UNKNOWN = licenses.UNKNOWN
 """The licence or format that nobody states, as `allow` and `deny` name it."""
 
 
@@ -153,12 +154,12 @@ Judge = Callable[[Facts, Sequence[FileRow], Rule], "Told | None"]
 def _license(facts: Facts, _: Sequence[FileRow], rule: Rule) -> Told | None:
     """Judge what upstream, or the manifest, states; of several licences each must be allowed, and none denied."""
     stated = facts.license or UNKNOWN
-    parts = stated.split(", ")
-    if told := _listed("license", [stated, *parts], replace(rule, allow=())):
+    parts = [licenses.spellings(part) for part in stated.split(", ")]
+    if told := _listed("license", [stated, *chain.from_iterable(parts)], replace(rule, allow=())):
         return told
     if _listed("license", [stated], rule) is None:
         return None
-    return next((told for part in parts if (told := _listed("license", [part], rule))), None)
+    return next((told for part in parts if (told := _listed("license", part, rule))), None)
 
 
 def _namespace(facts: Facts, _: Sequence[FileRow], rule: Rule) -> Told | None:
@@ -176,7 +177,8 @@ def _spellings(source: str) -> list[str]:
         reference = parse(source)
         if reference.scheme == "ollama":
             name = names.parse(source.removeprefix(names.SCHEME))
-            found.append(f"{names.SCHEME}{name}")
+            models = (str(name), name.short)  # each with its tag, and as the model that it is one of
+            found += [f"{names.SCHEME}{each}" for full in models for each in (full, full.removesuffix(f":{name.tag}"))]
             if name.host.lower() in links.HUB:  # the Hub's own registry of Ollama models
                 found.append(f"hf:{name.namespace}/{name.model}")
         elif reference.scheme in ("hf", "civitai"):

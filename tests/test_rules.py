@@ -58,6 +58,16 @@ def test_a_license_that_is_not_allowed_blocks_the_step_and_says_what_lifts_it() 
         ("apache-2.0, other", ("apache-2.0", "mit"), (), False),
         ("apache-2.0, cc-by-nc-4.0", (), ("cc-*",), False),
         ("civitai: as SDXL; no images, no rent", ("civitai: *",), (), True),
+        ("gpl-3.0", (), ("GPL-3.0-only",), False),
+        ("gpl-3.0", (), ("GPL-3.0-or-later",), False),
+        ("GPL-3.0-or-later", (), ("gpl-3.0",), False),
+        ("GPL-3.0-or-later", (), ("gpl-3.0-only",), True),
+        ("lgpl-3.0", (), ("gpl-3.0-only",), True),
+        ("agpl-3.0", ("AGPL-3.0-only",), (), True),
+        ("apache-2.0, gpl-3.0", ("apache-2.0", "GPL-3.0-only"), (), True),
+        ("odbl", (), ("ODbL-1.0",), False),
+        ("ODC-By-1.0", ("odc-by",), (), True),
+        (None, (), ("cc-by-nc-*",), True),
     ],
 )
 def test_licenses_are_judged_by_globs_and_the_absent_one_is_called_unknown(
@@ -79,6 +89,10 @@ def test_licenses_are_judged_by_globs_and_the_absent_one_is_called_unknown(
         ("https://huggingface.co/evil/model/resolve/main/x.gguf", "hf:evil/*"),
         ("ollama:llama3.2", "ollama:registry.ollama.ai/library/*"),
         ("ollama:registry.ollama.ai/library/llama3.2:3b", "ollama:registry.ollama.ai/*"),
+        ("ollama:registry.ollama.ai/library/llama3.2:3b", "ollama:llama3.2:3b"),
+        ("ollama:llama3.2:3b", "ollama:llama3.2"),
+        ("ollama:registry.ollama.ai/evil/model", "ollama:evil/*"),
+        ("ollama:intra.example:8080/evil/model:q4", "ollama:intra.example:8080/evil/model"),
         ("urn:air:sdxl:lora:civitai:1327644@1498986", "civitai:1327644"),
     ],
 )
@@ -306,6 +320,96 @@ def test_a_rule_that_says_something_else_is_told_where_it_stands(
     [found] = mistakes(monkeypatch, world, f"{HEAD}variants: {{}}\npolicy:\n  rules:\n    - {text}\n")
     assert expected in found
     assert found.startswith(f"m.yaml:{HEAD.count(chr(10)) + 4}:")
+
+
+# -- patterns that mean nothing ---------------------------------------------------------------------------------------
+
+AT_FIRST = f"m.yaml:{HEAD.count(chr(10)) + 4}:"
+
+
+def said_of(monkeypatch: pytest.MonkeyPatch, world: Path, rules: str, variants: str = "{}") -> tuple[str, ...]:
+    """The warnings of a manifest with one rule, each without the way to its file."""
+    monkeypatch.chdir(world)
+    found = loaded(world, f"{HEAD}variants: {variants}\npolicy:\n  rules:\n    - {{ {rules} }}\n").warnings
+    return tuple(each[each.index("m.yaml:") :] for each in found)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "summary", "hint"),
+    [
+        ("acme/*", "`acme/*` matches no source", "did you mean `hf:acme/*`?"),
+        ("acme", "`acme` matches no source", "did you mean `hf:acme/*`?"),
+        ("acme/model", "`acme/model` matches no source", "did you mean `hf:acme/model`?"),
+        ("huggingface.co/acme/*", "matches no source", "begin it with the kind of source"),
+        ("hf:acme", "`hf:acme` names no repository", "say `hf:acme/*`"),
+        ("HF:acme/", "`HF:acme/` names no repository", "say `HF:acme/*`"),
+    ],
+)
+def test_a_pattern_that_no_source_can_match_is_refused_where_it_stands(
+    monkeypatch: pytest.MonkeyPatch, world: Path, pattern: str, summary: str, hint: str
+) -> None:
+    """As a `deny` it would let everything pass, and nobody would notice."""
+    for key in ("allow", "deny"):
+        text = f"{HEAD}variants: {{}}\npolicy:\n  rules:\n    - {{ rule: namespace, {key}: ['hf:x/*', '{pattern}'] }}\n"
+        [found] = mistakes(monkeypatch, world, text)
+        assert found.startswith(AT_FIRST)
+        assert summary in found
+        assert hint in found
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*", "h*", "*acme*", "[h]f:acme/*", "hf:*", "urn:air:*:civitai:*", "https://*", "file:*"]
+)
+def test_a_pattern_that_some_source_may_match_is_taken(world: Path, pattern: str) -> None:
+    text = f"{HEAD}variants: {{}}\npolicy:\n  rules:\n    - {{ rule: namespace, deny: ['{pattern}'] }}\n"
+    assert rules_of(loaded(world, text))[0].deny == (pattern,)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [
+        ("apache2", "apache-2.0"), ("Apache 2.0", "apache-2.0"), ("Apache License 2.0", "apache-2.0"),
+        ("gplv3", "gpl-3.0"), ("apache", "apache*"), ("cc-by-nc", "cc-by-nc*"), ("lama3", "llama3"),
+        ("none", "unknown"), ("unknwon", "unknown"),
+    ],
+)  # fmt: skip
+def test_a_licence_that_is_nearly_a_known_one_is_told(
+    monkeypatch: pytest.MonkeyPatch, world: Path, pattern: str, meant: str
+) -> None:
+    [warning] = said_of(monkeypatch, world, f"rule: license, deny: [mit, '{pattern}']")
+    assert warning.startswith(AT_FIRST)
+    assert f"`{pattern}` names no licence that is known; did you mean `{meant}`?" in warning
+
+
+@pytest.mark.parametrize(
+    "pattern", ["MIT", "GPL-3.0-only", "ODbL-1.0", "cc", "flux-1-dev-*", "qwen-research", "our-own"]
+)
+def test_a_licence_that_is_known_or_like_no_other_is_taken(
+    monkeypatch: pytest.MonkeyPatch, world: Path, pattern: str
+) -> None:
+    assert said_of(monkeypatch, world, f"rule: license, deny: ['{pattern}']") == ()
+
+
+def test_a_licence_that_a_variant_declares_is_known(monkeypatch: pytest.MonkeyPatch, world: Path) -> None:
+    variants = "{ m: { source: 'hf:acme/m', license: apache2 } }"
+    assert said_of(monkeypatch, world, "rule: license, allow: [apache2]", variants) == ()
+
+
+@pytest.mark.parametrize(("pattern", "meant"), [("safetensor", "safetensors"), (".gguf", "gguf"), ("*.bin", "pickle")])
+def test_a_format_that_is_told_of_nothing_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, world: Path, pattern: str, meant: str
+) -> None:
+    [warning] = said_of(monkeypatch, world, f"rule: format, deny: ['{pattern}', GGUF]")
+    assert f"`{pattern}` names no format that is told" in warning
+    assert warning.endswith(f"did you mean `{meant}`?")
+
+
+def test_a_name_under_only_or_exempt_that_nobody_has_is_a_warning(monkeypatch: pytest.MonkeyPatch, world: Path) -> None:
+    variants = "{ chat: { source: 'hf:acme/m' } }"
+    rule = "rule: gated, only: ['*@weights', chat, 'new-*'], exempt: [chta, 'chat@qqq']"
+    found = said_of(monkeypatch, world, rule, variants)
+    told = [each.partition(": ")[2] for each in found if "`*@weights`" not in each]
+    assert told == ["`chta` names no variant; did you mean `chat`?", "`chat@qqq` names no location"]
 
 
 def test_the_schema_says_the_same() -> None:
