@@ -208,7 +208,8 @@ def test_a_registry_imported_after_init_brings_what_people_had_decided(machine: 
     }  # fmt: skip
     assert manifest.variants["tiny-lmstudio-gguf-iq4_xs"].backend == "lmstudio"
     assert manifest.variants["tiny-lmstudio-gguf-q4_k_m"].backend is None
-    assert "its record brings backend, license" in whys(report, "known")[chat]
+    assert "it gets backend, license, served_as, protect, metadata" in whys(report, "known")[chat]
+    assert whys(report, "known")[chat].endswith("the roles chat, caption of its record chat_(FP32)")
     now = manifest_text(machine.here)
     assert [line for line in now.splitlines() if line.lstrip().startswith("#")] == before
     assert all(line in now.splitlines() for line in text.splitlines())

@@ -35,13 +35,12 @@ CLASSIFY = """\
     location: weights
 """
 
-ROLES = """\
-
-roles:                        # as the old registry had them
-  chat: [tinyllama-chat-safetensors, assistant-ollama-gguf-q4_k_m]
-  caption: [tinyllama-chat-safetensors]
-  rerank: [reranker-safetensors]
-"""
+ROLES = {
+    "chat": ["tinyllama-chat-safetensors", "assistant-ollama-gguf-q4_k_m"],
+    "caption": ["tinyllama-chat-safetensors"],
+    "rerank": ["reranker-safetensors"],
+}
+"""As the old registry has them, the highest priority first."""
 
 
 def the_home(stage: Stage) -> None:
@@ -94,6 +93,7 @@ def an_old_registry(stage: Stage) -> None:
     said = "\n".join(f"{row['what']} {row['why']} {row['where']}" for row in rows)
     records = [record["name"] for record in json.loads((folder / "model_registry.discovered.json").read_bytes())]
     known = sum(row["kind"] == "known" for row in rows)
+    roles = {role: [each["variant"] for each in held] for role, held in told(stage, "roles")["roles"].items()}
     left = [row["what"] for row in rows if row["kind"] == "left-out"]
     double = [row["what"] for row in rows if "a second record" in row["why"]]
     stage.check(
@@ -102,8 +102,11 @@ def an_old_registry(stage: Stage) -> None:
         known + len(left) + len(double) == len(records),
     )
     stage.check("the word None where nothing was meant is told", "is the word None" in said)
-    stage.check("not a byte of the registry, nor of the manifest, is another",
-                (evidence.prints(folder), stage.manifest) == (before, text))  # fmt: skip
+    stage.check("roles are in the manifest, in the order of the registry's priorities", roles == ROLES)
+    kept = set(text.splitlines()) <= set(stage.manifest.splitlines())
+    stage.check("no line of the manifest is gone, and no byte of the registry is another",
+                kept and evidence.prints(folder) == before)  # fmt: skip
+    stage.run("apply", "--yes", means="recorded")
 
 
 def findings(stage: Stage) -> None:
@@ -192,10 +195,9 @@ def _edit(stage: Stage) -> None:
         assert found is not None
         minus += found[0]
         text = text.replace(found[0], "")
-    before, mark, after = text.partition("\n# What else may stand here")
-    text = f"{before}{CLASSIFY}{ROLES}{mark}{after}".replace(f"hf:{world.OLD}", f"hf:{world.NEW}")
+    text = text.replace("variants:\n", f"variants:\n{CLASSIFY}", 1).replace(f"hf:{world.OLD}", f"hf:{world.NEW}")
     minus += f"    source: hf:{world.OLD}\n"
-    plus = f"    source: hf:{world.NEW}\n{plus}{ROLES}"
+    plus = f"    source: hf:{world.NEW}\n{plus}"
     stage.edit("the copies go, the new name and what was damaged come", text, minus=minus, plus=plus)
 
 

@@ -54,8 +54,9 @@ def declared(told: Told, place: Place, why: str, files: Sequence[str] = ()) -> F
 def known_as(holder: str, told: Told, where: str) -> Found:
     """Return what a record says of a variant that the manifest has already."""
     return Found(
-        {"source": told.source}, holder=holder, roles=told.roles, ranks=told.ranks, record=told.variant, where=where
-    )
+        {"source": told.source}, holder=holder, name=_name(told), roles=told.roles, ranks=told.ranks,
+        record=told.variant, where=where,
+    )  # fmt: skip
 
 
 def store_of(records: Iterable[Told]) -> str:

@@ -51,7 +51,8 @@ def brought(found: Found, added: Mapping[str, Any], held: Mapping[str, Sequence[
     """Say what a variant that is declared already gets, '' for nothing; `held` are the roles of the manifest."""
     roles = [role for role in found.roles if name not in held.get(role, ())]
     parts = [*added, *([f"the role {few(roles)}" if len(roles) == 1 else f"the roles {few(roles)}"] if roles else [])]
-    return f"; its record brings {', '.join(parts)}" if parts else ""
+    whose = f" of its record{f' {inert(found.name)}' if found.name else ''}" if found.record else ""
+    return f"; it gets {', '.join(parts)}{whose}" if parts else ""
 
 
 def orders(held: Mapping[str, Sequence[str]], ranks: Mapping[tuple[str, str], int], where: str) -> Iterator[Row]:
