@@ -11,8 +11,7 @@ from functools import lru_cache
 UNKNOWN = "unknown"
 """The licence that nobody states."""
 
-HUB = frozenset(
-    """
+_NAMES = """
     afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
     bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5
     cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
@@ -22,8 +21,8 @@ HUB = frozenset(
     intel-research isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 lppl-1.3c mit
     mpl-2.0 ms-pl ncsa odbl odc-by ofl-1.1 open-mdw openrail openrail++ osl-3.0 other pddl postgresql unknown unlicense
     wtfpl zlib
-""".split()
-)  # noqa: SIM905 - as the Hub's page lists them
+"""
+HUB = frozenset(_NAMES.split())
 _OTHER_NAMES = {"odbl-1.0": "odbl", "odc-by-1.0": "odc-by", "pddl-1.0": "pddl", "gfdl-1.3": "gfdl"}
 """SPDX's names, in lower case, of what the Hub calls otherwise."""
 _NOBODY = ("none", "null", "missing", "unset", "n/a", "no-license", "unspecified")

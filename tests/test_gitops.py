@@ -485,9 +485,11 @@ def test_the_formatting_hook_leaves_nothing_for_its_second_run(forge: Forge) -> 
         ("manifests/chat.yml", True, True),
         ("manifests.lock.json", True, False),
         ("workstation.lock.json", True, False),
+        ("gpu-server.yaml", True, True),
+        ("gpu-server/policy.yml", True, True),
         ("docs/readme.md", False, False),
         ("package.json", False, False),
-        ("examples/other.yaml", False, False),
+        ("package-lock.json", False, False),
     ],
 )
 def test_hooks_run_for_manifests_and_locks(path: str, validated: bool, formatted: bool) -> None:
