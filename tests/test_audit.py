@@ -501,6 +501,22 @@ def test_outdated_is_a_table_and_exit_2_once_upstream_has_moved(box: Box) -> Non
     assert moved["locked"] != moved["upstream"]
 
 
+def test_on_a_narrow_terminal_what_an_apply_did_is_told_rather_than_its_plan(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reconciler.cli import session
+
+    box.apply()
+    wide = box.run("history", "box.yaml").out
+    monkeypatch.setattr(session, "width", lambda *_: 80)
+
+    told = box.run("history", "box.yaml").out
+
+    assert "3 download, 1.0 MiB received" in told
+    assert "plan" in wide.splitlines()[0]
+    assert "plan" not in told.splitlines()[0]
+
+
 def test_history_tells_each_apply_newest_first(box: Box) -> None:
     assert box.run("history", "box.yaml").out == "Nothing was applied yet.\n"
     box.apply()

@@ -85,6 +85,7 @@ def test_a_role_that_nothing_here_serves_is_told_and_so_is_one_that_names_nothin
 
     assert box.run("roles", "box.yaml", "--json").json["unfilled"] == ["ocr"]
     assert "unfilled: ocr: nothing that serves it is there" in told.out
+    assert told.out.endswith("3 roles, 1 unfilled.\n")
 
 
 def test_a_model_that_cannot_do_what_its_role_needs_is_warned_of(box: Box) -> None:

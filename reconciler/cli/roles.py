@@ -81,8 +81,9 @@ def _text(loaded: Loaded, places: Sequence[_Place]) -> Iterator[str]:
     for role in _unfilled(loaded, places):
         yield name(f"unfilled: {role}: nothing that serves it is there")
     missing = len({place.variant for place in places if place.record is None})
-    roles = counted(len(loaded.manifest.roles), "role")
-    yield f"{roles}, {counted(missing, 'variant')} missing." if missing else f"{roles}, nothing missing."
+    lacks = [f"{unfilled} unfilled"] if (unfilled := len(_unfilled(loaded, places))) else []
+    lacks += [f"{counted(missing, 'variant')} missing"] if missing else []
+    yield f"{counted(len(loaded.manifest.roles), 'role')}, {', '.join(lacks) or 'nothing missing'}."
 
 
 def _places(loaded: Loaded, ours: Mapping[str, Record], pins: Mapping[str, Pin]) -> list[_Place]:
