@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,40 +82,6 @@ def test_copy_delete_and_show_name_what_they_mean() -> None:
         ("DELETE", "/api/delete", {"model": "a:b"}),
         ("POST", "/api/show", {"model": "c:d"}),
     ]
-
-
-def test_a_blob_is_there_or_not() -> None:
-    with serving(Answer(200), Answer(404), error("invalid digest format", 400)) as (api, stub):
-        assert (api.has_blob(DIGEST), api.has_blob(DIGEST)) == (True, False)
-        with pytest.raises(OllamaError):
-            api.has_blob(DIGEST)
-
-    assert {(each.method, each.path) for each in stub.asked} == {("HEAD", f"/api/blobs/{DIGEST}")}
-
-
-@pytest.mark.parametrize("status", [200, 201])
-def test_a_file_is_sent_with_its_length(tmp_path: Path, status: int) -> None:
-    data = b"weights" * 100_000
-    (tmp_path / "file").write_bytes(data)
-    digest = Digest("sha256:" + hashlib.sha256(data).hexdigest())
-    with serving(Answer(status)) as (api, stub):
-        api.push_blob(digest, tmp_path / "file")
-
-    [asked] = stub.asked
-    assert (asked.method, asked.path, asked.body == data) == ("POST", f"/api/blobs/{digest}", True)
-    assert asked.headers["Content-Length"] == str(len(data))
-    assert "Transfer-Encoding" not in asked.headers
-
-
-def test_a_blob_that_is_not_what_it_is_called_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"other")
-    with (
-        serving(error(f'digest mismatch, expected "{DIGEST}", got "sha256:…"', 400)) as (api, _),
-        pytest.raises(OllamaError, match="digest mismatch") as caught,
-    ):
-        api.push_blob(DIGEST, tmp_path / "file")
-
-    assert caught.value.status == 400
 
 
 def test_no_token_of_ours_is_ever_sent(monkeypatch: pytest.MonkeyPatch) -> None:

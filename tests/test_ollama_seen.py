@@ -17,7 +17,6 @@ from reconciler.hub.ollama_server import OllamaServer
 from reconciler.ollama.api import Api, Progress, blob_directory
 from reconciler.ollama.look import Seen, by_api, look, root_of
 from reconciler.ollama.storage import blob_files, bytes_on_disk, orphans, read_store
-from reconciler.state import Digest
 
 __all__ = ["ollama", "registry"]
 
@@ -86,20 +85,13 @@ def test_a_copy_shares_blobs_and_what_it_names_stays_when_the_first_goes(
     assert all(blob(ollama.models, each).exists() for each in digests(text))
 
 
-def test_a_derived_model_is_made_from_blobs_that_were_pushed(
-    registry: Registry, ollama: OllamaServer, tmp_path: Path
-) -> None:
+def test_a_derived_model_is_made_beside_the_one_it_is_made_from(registry: Registry, ollama: OllamaServer) -> None:
     publish(registry)
     api = Api(ollama.url, 10.0)
     api.pull("tiny")
-    (tmp_path / "note").write_bytes(b"a note")
-    digest = Digest("sha256:" + hashlib.sha256(b"a note").hexdigest())
-    assert not api.has_blob(digest)
 
-    api.push_blob(digest, tmp_path / "note")
     api.create({"model": "brief", "from": "tiny", "system": "Be brief."})
 
-    assert api.has_blob(digest)
     assert {each.name for each in api.tags()} == {"tiny:latest", "brief:latest"}
 
 

@@ -13,7 +13,7 @@ import pytest
 from ollama_store_kit import age, blob, do_as_told, files_below, manifest_text, model
 
 from reconciler.ollama import manifests, storage
-from reconciler.ollama.storage import bytes_on_disk, directory_of, orphans, read_store
+from reconciler.ollama.storage import bytes_on_disk, environment_directory, orphans, read_store, usual_directories
 
 NOW = 1_800_000_000.0
 
@@ -439,24 +439,14 @@ def test_an_unreadable_store_has_no_orphans(root: Path) -> None:
 
 @pytest.mark.parametrize("said", ["/data/my models", ' "/data/my models" ', "'/data/my models'"])
 def test_quotes_and_spaces_around_the_directory_mean_nothing(said: str) -> None:
-    assert directory_of({"OLLAMA_MODELS": said, "HOME": "/home/me"}) == "/data/my models"
+    assert environment_directory({"OLLAMA_MODELS": said, "HOME": "/home/me"}) == "/data/my models"
 
 
-def test_without_a_variable_it_is_the_users_own(tmp_path: Path) -> None:
+def test_without_a_variable_it_is_the_users_own_or_the_systems(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "OLLAMA_MODELS": ""}
 
-    assert directory_of(environ, system=()) == f"{tmp_path}/.ollama/models"
-
-
-def test_where_only_the_systems_is_there_it_is_that(tmp_path: Path) -> None:
-    environ, system = {"HOME": str(tmp_path / "home")}, tmp_path / "share"
-    assert directory_of(environ, [str(system)]) == f"{tmp_path}/home/.ollama/models"
-
-    system.mkdir()
-    assert directory_of(environ, [str(system)]) == str(system)
-
-    (tmp_path / "home/.ollama/models").mkdir(parents=True)
-    assert directory_of(environ, [str(system)]) == f"{tmp_path}/home/.ollama/models"
+    assert environment_directory(environ) == ""
+    assert usual_directories(environ, ["/usr/share"]) == (f"{tmp_path}/.ollama/models", "/usr/share")
 
 
 # -- how much ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.state import Artifact, Digest, Note, Pin
 from reconciler.ui.companions import notes
-from reconciler.ui.merging import broken, is_companion, merge
+from reconciler.ui.merging import broken, is_companion
 from reconciler.ui.previews import allowed, is_allowed, is_preview, may_be_shown, media_of
 
 SHA = "ab" * 32
@@ -178,49 +178,6 @@ def test_a_picture_of_a_repository_is_no_preview() -> None:
 
 
 # -- what is there already --------------------------------------------------------------------------------------------
-
-
-def test_notes_of_json_gain_what_they_lack_and_keep_what_users_wrote() -> None:
-    theirs = '{"favorite": true, "notes": "mine", "civitai": {"id": 9}}'
-    merged = merge("x.metadata.json", theirs, '{"notes": "", "size": 4, "civitai": {"id": 1, "modelId": 2}}')
-    assert json.loads(merged or "") == {
-        "favorite": True, "notes": "mine", "civitai": {"id": 9, "modelId": 2}, "size": 4
-    }  # fmt: skip
-
-
-def test_a_page_gains_keys_and_sections_and_keeps_its_own() -> None:
-    theirs = "---\ntitle: Mine\ntags:\n  - a\n---\n\nMy words.\n\n# Trigger words\n\n- mine\n"
-    ours = (
-        '---\ntitle: "T"\nAIR: "urn:air:x"\nhashes:\n  SHA256: "AB"\n---\n\n'
-        "# T\n\n# Trigger Words\n\n- `x`\n\n# About this version\n\nA.\n"
-    )
-    assert merge("x.md", theirs, ours) == (
-        '---\ntitle: Mine\ntags:\n  - a\nAIR: "urn:air:x"\nhashes:\n  SHA256: "AB"\n---\n'
-        "\nMy words.\n\n# Trigger words\n\n- mine\n\n# About this version\n\nA.\n"
-    )
-
-
-@pytest.mark.parametrize("path", ["x.civitai.info", "x.metadata.json", "x.md"])
-def test_merging_twice_changes_nothing_more_and_what_lacks_nothing_stays_byte_for_byte(path: str) -> None:
-    ours = dict(zip(("x.civitai.info", "x.metadata.json", "x.md"), texts().values(), strict=True))[path]
-    assert merge(path, ours, ours) == ours
-    odd = "---\r\ntitle: Mine\r\n---\r\nHi.\r\n" if path == "x.md" else '{"a":1}'
-    once = merge(path, odd, ours)
-    assert once is not None
-    assert merge(path, once, ours) == once
-
-
-@pytest.mark.parametrize(
-    ("path", "theirs"),
-    [
-        ("x.civitai.info", "{broken"),
-        ("x.metadata.json", "[1]"),
-        ("x.md", "Just my notes.\n"),
-        ("x.md", "---\nopen: 1\n"),
-    ],
-)
-def test_what_nobody_can_merge_is_left_alone(path: str, theirs: str) -> None:
-    assert merge(path, theirs, "{}" if path != "x.md" else "---\na: 1\n---\n") is None
 
 
 @pytest.mark.parametrize(

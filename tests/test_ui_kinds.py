@@ -17,7 +17,6 @@ from reconciler.ui.kinds import (
     kind_of_air,
     kind_of_folder,
     kind_of_name,
-    kind_of_tensors,
     ui_of,
 )
 from reconciler.ui.places import kind_of_place, places
@@ -138,15 +137,6 @@ def test_the_folder_upstream_tells_the_kind(path: str, kind: str | None) -> None
 )
 def test_names_tell_a_kind_only_where_they_are_sure(path: str, kind: str | None) -> None:
     assert kind_of_name(path) == kind
-
-
-def test_tensors_tell_a_whole_checkpoint_from_a_diffusion_model_alone() -> None:
-    unet = ["model.diffusion_model.input_blocks.0.0.weight"] * 9
-    assert kind_of_tensors([*unet, "first_stage_model.decoder.conv_in.weight"]) == "checkpoint"
-    assert kind_of_tensors(unet) == "diffusion-model"
-    assert kind_of_tensors(["lora_unet_down.lora_up.weight"]) == "lora"
-    assert kind_of_tensors(["emb_params"]) == "embedding"
-    assert kind_of_tensors(["model.layers.0.self_attn.q_proj.weight"]) is None
 
 
 def test_only_stores_of_web_interfaces_are_one() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.ui.kinds import Kind, Ui
 from reconciler.ui.places import places
-from reconciler.ui.visible import hidden_because, is_weights, shadowed_by
+from reconciler.ui.visible import hidden_because, is_weights
 
 ROOTS = {"comfyui": "/c/models", "a1111": "/w", "forge": "/w", "sdnext": "/w"}
 
@@ -64,15 +64,6 @@ def test_an_empty_file_and_a_link_that_leads_nowhere_are_not_seen() -> None:
     assert why("comfyui", "vae", "vae/a.safetensors", size=0) == "it is empty"
     assert why("comfyui", "vae", "vae/a.safetensors", dangling=True) == "it is a symbolic link that leads nowhere"
     assert why("comfyui", "vae", "vae/a.safetensors", size=1) is None
-
-
-def test_a_file_of_one_name_in_an_earlier_folder_is_the_one_that_comfyui_opens() -> None:
-    searched = places("comfyui", "/c/models").searched["diffusion-model"]
-    ours = "/c/models/diffusion_models/wan/a.safetensors"
-    assert shadowed_by(ours, searched, {"/c/models/unet/wan/a.safetensors": 1}) == "/c/models/unet/wan/a.safetensors"
-    assert shadowed_by(ours, searched, {"/c/models/unet/a.safetensors": 1}) is None
-    assert shadowed_by("/c/models/unet/a.safetensors", searched, {ours: 1}) is None
-    assert shadowed_by("/elsewhere/a", searched, {}) is None
 
 
 def test_weights_are_told_by_their_extension() -> None:

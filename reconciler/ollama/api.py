@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.errors import OllamaError
@@ -127,30 +126,6 @@ class Api:
         """Have the server make a model (https://docs.ollama.com/api#create-a-model); a `from` it lacks is pulled."""
         asked = f"to create {inert(str(body.get('model')))}"
         self._follow("/api/create", asked, {**body, "stream": True}, watch)
-
-    def has_blob(self, digest: Digest) -> bool:
-        """Whether a blob is there; whether its bytes are right, the server does not know."""
-        asked = f"for the blob {digest}"
-        with self._open("HEAD", f"/api/blobs/{digest}", asked) as response:
-            if response.status not in (200, 404):
-                raise self._refused(asked, response.status, b"")
-            return response.status == 200
-
-    def push_blob(self, digest: Digest, file: Path) -> None:
-        """Send a file as a blob; the server checks its digest, unless it has the blob already.
-
-        Raise DiskError when the file cannot be read.
-        """
-        from reconciler.oserrors import telling
-
-        asked = f"to take the blob {digest}"
-        with telling(str(file)):
-            size, body = str(file.stat().st_size), file.open("rb")
-        with body:
-            headers = {"Content-Length": size, "Content-Type": "application/octet-stream"}
-            with self._open("POST", f"/api/blobs/{digest}", asked, body, headers, silence=_SILENCE) as response:
-                if response.status not in (200, 201):
-                    raise self._refused(asked, response.status, self._read(response, asked, _SMALL))
 
     def _ask(
         self, method: str, path: str, asked: str, body: Mapping[str, Any] | None = None, *, limit: int

@@ -140,17 +140,6 @@ def orphans(stored: Stored, files: Mapping[str, ObservedFile], now: float) -> tu
     return tuple(sorted([*parts, *(path for path in blobs if not _is_young(files[path], now))]))
 
 
-def directory_of(environ: Mapping[str, str], system: Sequence[str] = SYSTEM) -> str:
-    """Return where a server started with this environment would keep its models.
-
-    `$OLLAMA_MODELS`, else `~/.ollama/models` unless only one of the `system`'s places is there.
-    """
-    if named := environment_directory(environ):
-        return named
-    home, *others = usual_directories(environ, system)
-    return next((path for path in (home, *others) if Path(path).is_dir()), home)
-
-
 def environment_directory(environ: Mapping[str, str]) -> str:
     """Return what `OLLAMA_MODELS` says, as the server reads it: without spaces and quotes around it; '' for nothing."""
     named = environ.get("OLLAMA_MODELS", "").strip().strip("\"'")

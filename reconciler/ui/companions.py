@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from reconciler.inert import inert
@@ -20,7 +20,6 @@ from reconciler.ui.filenames import split
 from reconciler.ui.kinds import Kind, file_facts
 
 Companion = Literal["civitai-info", "metadata-json", "markdown", "preview"]
-COMPANIONS: tuple[Companion, ...] = get_args(Companion)
 
 ENDINGS: Mapping[Companion, str] = MappingProxyType(
     {"civitai-info": ".civitai.info", "metadata-json": ".metadata.json", "markdown": ".md"}

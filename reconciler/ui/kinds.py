@@ -9,12 +9,12 @@ the directory that holds `models`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_args
 
 from reconciler.air import parse as parse_air
-from reconciler.detect.kinds import kind_from_names, kind_of
+from reconciler.detect.kinds import kind_from_names
 
 Ui = Literal["comfyui", "a1111", "forge", "sdnext"]
 UIS: tuple[Ui, ...] = get_args(Ui)
@@ -212,16 +212,6 @@ def kind_of_name(path: str, source: str = "") -> Kind | None:
     return None
 
 
-def kind_of_tensors(names: Sequence[str]) -> Kind | None:
-    """Return the kind that the names of a file's tensors tell: a checkpoint holds a VAE beside the diffusion model."""
-    if any(name in ("emb_params", "clip_l", "clip_g", "string_to_param") for name in names) and len(names) < 8:
-        return "embedding"
-    whole = any(name.startswith("model.diffusion_model.") for name in names) and any(
-        name.startswith(("first_stage_model.", "vae.")) for name in names
-    )
-    return "checkpoint" if whole else _DETECTED.get(kind_of([], tensors=names) or "")
-
-
 def kind_of_about(about: Mapping[str, Any], path: str) -> Kind | None:
     """Return the kind that Civitai's facts tell of a file: the type of the file where it says one, else the model's.
 
@@ -246,11 +236,6 @@ def file_facts(facts: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     files = facts.get("files")
     told = files if isinstance(files, list | tuple) else ()
     return next((each for each in told if isinstance(each, Mapping) and each.get("name") == path), {})
-
-
-def drawer_of(ui: Ui, kind: Kind) -> Drawer | None:
-    """Return the folder of a kind in a web interface, None when it has none."""
-    return DRAWERS[ui].get(kind)
 
 
 def ui_of(store: str) -> Ui | None:

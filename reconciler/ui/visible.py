@@ -50,22 +50,6 @@ def hidden_because(
     return None
 
 
-def shadowed_by(path: str, searched: tuple[str, ...], there: Mapping[str, object]) -> str | None:
-    """Return the file that ComfyUI opens when somebody picks the one at `path` (absolute); None when it is that one.
-
-    ComfyUI knows a file by its path below the folder, and takes the first folder that has such a one: `unet` before
-    `diffusion_models`. `there` holds absolute paths.
-    """
-    folder = next((each for each in searched if path.startswith(f"{each}/")), None)
-    if folder is None:
-        return None
-    name = path[len(folder) + 1 :]
-    for earlier in searched[: searched.index(folder)]:
-        if f"{earlier}/{name}" in there:
-            return f"{earlier}/{name}"
-    return None
-
-
 def is_weights(path: str) -> bool:
     """Whether a file of this name is one that a loader of some kind could want."""
     return posixpath.splitext(path)[1].lower() in WEIGHTS
