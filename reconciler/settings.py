@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 from reconciler import home
 from reconciler.errors import InputError, Problem
 from reconciler.inert import human_bytes, inert, suggest
-from reconciler.settingsfiles import Written, read_project, read_user
+from reconciler.paths import check_root
+from reconciler.secrets import redact
+from reconciler.settingsfiles import Written, here, read_project, read_user
 
 Color = Literal["auto", "always", "never"]
 Engine = Literal["auto", "aria2c", "huggingface_hub"]
@@ -26,6 +28,9 @@ _SECRETS: Mapping[str, str] = {
 }
 """Never a setting: of these only whether they are there is told. Where each comes from."""
 _SECRET_WORD = re.compile(r"token|secret|passw|api_?key|credential", re.IGNORECASE)
+
+_READ = 20
+"""Problems that are told."""
 
 _UNITS = {"": 1, "b": 1}
 _UNITS |= {unit: 1024**power for power, letter in enumerate("kmgt", 1) for unit in (letter, f"{letter}ib")}
@@ -96,7 +101,7 @@ def load(
     for key, setting in _SETTINGS.items():
         values[key], origins[key] = _choose(key, setting, environ, given, files, problems)
     if problems:
-        raise InputError(problems)
+        raise InputError(list(_brief(problems)))
     values["token"], origins["token"] = _token(environ)
     values["civitai_token"], origins["civitai_token"] = _civitai_token(environ, values["civitai_token_file"])
     return Settings(**values, origins={key: origins[key] for key in Settings.__dataclass_fields__ if key in origins})
@@ -116,18 +121,19 @@ def rows(settings: Settings) -> Iterator[tuple[str, str, str]]:
         elif key == "limit_rate":
             shown = "no limit" if value is None else f"{human_bytes(value)}/s"
         elif key == "log_dir":
-            shown = "log/ in the registry" if value is None else str(value)
+            shown = "log/ in the registry" if value is None else redact(str(value))
         else:
-            shown = "found on PATH" if value is None else str(value)
+            shown = "found on PATH" if value is None else redact(str(value))
         yield key, shown, origin
 
 
 def to_json(settings: Settings) -> dict[str, Any]:
     """Return the settings as programs read them: `{name: {"value": …, "origin": …}}`; paths as text."""
-    return {
-        key: {"value": str(value) if isinstance(value := getattr(settings, key), Path) else value, "origin": origin}
-        for key, origin in settings.origins.items()
-    }
+
+    def plain(value: object) -> object:
+        return redact(str(value)) if isinstance(value, Path | str) else value
+
+    return {key: {"value": plain(getattr(settings, key)), "origin": origin} for key, origin in settings.origins.items()}
 
 
 def wants_colour(settings: Settings, is_terminal: bool, environ: Mapping[str, str] | None = None) -> bool:
@@ -167,12 +173,32 @@ def _choose(
         value = {"NO_COLOR": "never", "FORCE_COLOR": "always"}.get(origin, raw)
         try:
             parsed = setting.parse(value, environ)
-            if isinstance(parsed, Path) and not parsed.is_absolute() and not origin.startswith("--"):
-                raise ValueError(f"expected an absolute path, or one that begins with ~/, found {str(parsed)[:80]!r}")
+            if isinstance(parsed, Path) and not origin.startswith("--"):
+                parsed = _absolute(parsed, origin)
             found.append((parsed, origin))
         except ValueError as error:
-            problems.append(Problem(origin, f"{key}: {error}" if (raw, origin) in written else str(error)))
+            told = redact(str(error))
+            problems.append(Problem(origin, f"{key}: {told}" if (raw, origin) in written else told))
     return found[0] if found else (setting.default(environ), "default")
+
+
+def _brief(problems: list[Problem]) -> Iterator[Problem]:
+    """Yield problems as far as anybody reads, the list of all settings with the first of them."""
+    listed = False
+    for problem in problems[:_READ]:
+        yield problem._replace(hint="" if listed and problem.hint == _ALL else problem.hint)
+        listed |= problem.hint == _ALL
+    if len(problems) > _READ:
+        yield Problem("", f"and {len(problems) - _READ} more")
+
+
+def _absolute(path: Path, origin: str) -> Path:
+    """Return a path that means the same from every directory; ValueError for one that does not."""
+    if not path.is_absolute() and origin.startswith("IMAGEWORKS_") and (current := here()):
+        return current / path  # as that program takes it
+    if not path.is_absolute():
+        raise ValueError(f"expected an absolute path, or one that begins with ~/, found {str(path)[:80]!r}")
+    return path
 
 
 def _unknown(key: str, where: str) -> Iterator[Problem]:
@@ -182,8 +208,10 @@ def _unknown(key: str, where: str) -> Iterator[Problem]:
         said = _SECRETS.get(key) or " and ".join(_SECRETS.values())
         yield Problem(where, f"{inert(key)[:80]}: a secret is not a setting", f"secrets come from {said}")
         return
-    near = suggest(key, _SETTINGS)
-    hint = f"did you mean {near}?" if near else "the settings are " + ", ".join(_SETTINGS)
+    near = suggest(key.replace("-", "_").lower(), _SETTINGS)
+    hint = f"did you mean {near}?" if near else _ALL
+    if key == "tool" and where != "flags":
+        hint = "in a file of your own the settings stand by themselves, below no table"
     yield Problem(where, f"unknown setting {key[:80]!r}", hint)
 
 
@@ -232,7 +260,15 @@ def _text(value: object) -> str:
 
 
 def _program(value: object, environ: Mapping[str, str]) -> str:
-    return str(_path(value, environ))
+    text = str(_path(value, environ))
+    if "/" in text and not text.startswith("/"):
+        raise ValueError(f"expected a name, or an absolute path, found {text[:80]!r}")
+    return text
+
+
+def _records(value: object, environ: Mapping[str, str]) -> Path:
+    path = _path(value, environ)
+    return Path(check_root(str(path))) if path.is_absolute() else path
 
 
 def _url(value: object, environ: Mapping[str, str]) -> str:
@@ -245,7 +281,9 @@ def _url(value: object, environ: Mapping[str, str]) -> str:
         raise ValueError("expected a URL such as https://huggingface.co") from None
     if parts.username or parts.password or "@" in parts.netloc:
         raise ValueError("expected a URL without user name and password")
-    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.query or parts.fragment:
+    if parts.query or parts.fragment:
+        raise ValueError("expected a URL without `?` and `#`")
+    if parts.scheme not in {"https", "http"} or not parts.hostname:
         raise ValueError(f"expected a URL such as https://huggingface.co, found {text[:80]!r}")
     return text
 
@@ -308,9 +346,10 @@ _SETTINGS: Mapping[str, _Setting] = {
         _word("auto", "aria2c", "huggingface_hub"), ("RECONCILER_DOWNLOADER",), lambda _: "auto", shared=True
     ),
     "cache": _Setting(_path, ("RECONCILER_CACHE",), _cache),
-    "registry": _Setting(_path, ("RECONCILER_REGISTRY",), _registry),
+    "registry": _Setting(_records, ("RECONCILER_REGISTRY",), _registry),
     "log_dir": _Setting(_path, ("RECONCILER_LOG_DIR", "IMAGEWORKS_LOG_DIR"), lambda _: None),
     "color": _Setting(
         _word("auto", "always", "never"), ("RECONCILER_COLOR", "NO_COLOR", "FORCE_COLOR"), lambda _: "auto", shared=True
     ),
 }
+_ALL = "the settings are " + ", ".join(_SETTINGS)

@@ -5,18 +5,23 @@ What is wrong with a file is told, never guessed around; a `pyproject.toml` with
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reconciler.errors import Problem
+from reconciler.inert import inert
 
 PROJECT_FILE = "pyproject.toml"
 _TABLE = ("tool", "reconciler")
 _LARGEST = 4 << 20
 """Bytes of one file."""
+_PLACE = re.compile(r"line (\d+), column (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,8 @@ class Written:
     def where(self, key: str) -> str:
         """Return `file:line` of a key, the file alone where nobody can tell the line."""
         line = self.lines.get(key)
-        return f"{self.path}:{line}" if line else str(self.path)
+        path = inert(str(self.path))
+        return f"{path}:{line}" if line else path
 
 
 def start_of(manifest: str | None) -> Path | None:
@@ -74,24 +80,25 @@ def read_project(start: Path, problems: list[Problem]) -> Written:
 def _read(path: Path, table: tuple[str, ...], problems: list[Problem]) -> Written | None:
     """Return what a table of a file says; None when there is no such file or table."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
+        data = _bytes(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         if table:
             return None  # somebody else's project, above ours
-        problems.append(Problem(str(path), f"cannot be read: {error.strerror}"))
+        problems.append(
+            Problem(inert(str(path)), f"cannot be read: {error.strerror}", "make it a file that you can read")
+        )
         return Written(path)
     if table and table[-1].encode() not in data:
         return None
     try:
         if len(data) > _LARGEST:
-            raise ValueError(f"larger than {_LARGEST >> 20} MiB")
-        text = data.decode("utf-8").replace("\r\n", "\n")
+            raise ValueError
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
         values = _table(_parse(text), table)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        problems.append(Problem(str(path), f"not TOML: {error}"))
+        problems.append(_not_toml(inert(str(path)), len(data), error))
         return Written(path)
     if values is None:
         return None
@@ -99,6 +106,28 @@ def _read(path: Path, table: tuple[str, ...], problems: list[Problem]) -> Writte
         problems.append(Problem(str(path), f"expected a table [{'.'.join(table)}]"))
         return Written(path)
     return Written(path, values, _lines(text, table, values))
+
+
+def _bytes(path: Path) -> bytes:
+    # O_NONBLOCK: opening a FIFO must not wait for a writer.
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return file.read(_LARGEST + 1)
+
+
+def _not_toml(path: str, size: int, error: Exception) -> Problem:
+    """Say where a file ceases to be TOML."""
+    if size > _LARGEST:
+        return Problem(path, f"larger than {_LARGEST >> 20} MiB")
+    if isinstance(error, UnicodeDecodeError):
+        return Problem(path, "not UTF-8 text", "save it as UTF-8")
+    if isinstance(error, RecursionError):
+        return Problem(path, "not TOML: nested too deep")
+    said, _, place = str(error).partition(" (at ")
+    found = _PLACE.match(place)
+    return Problem(f"{path}:{found[1]}:{found[2]}" if found else path, f"not TOML: {said.lower()}")
 
 
 def _parse(text: str) -> dict[str, Any]:

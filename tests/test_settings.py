@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,101 @@ def test_a_table_that_is_none_is_refused(environ: dict[str, str], world: Path) -
     with pytest.raises(InputError) as caught:
         settings.load(environ, project=world)
     assert str(caught.value) == f"{path}: expected a table [tool.reconciler]"
+
+
+def test_a_byte_order_mark_is_no_reason_to_refuse_a_file(environ: dict[str, str]) -> None:
+    path = write(environ, "\ufefffiles = 2\n")
+    found = settings.load(environ)
+    assert (found.files, found.origins["files"]) == (2, f"{path}:1")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"files = 2\nbad ==\n", "{path}:2:6: not TOML: invalid value"),
+        (b"files = 2\nfiles = 3\n", "{path}:2:10: not TOML: cannot overwrite a value"),
+        ("files = 2\n".encode("utf-16"), "{path}: not UTF-8 text (save it as UTF-8)"),
+        (b"a = " + b"[" * 100_000, "{path}: not TOML: nested too deep"),
+        (b"#" * (5 << 20), "{path}: larger than 4 MiB"),
+    ],
+)
+def test_a_file_that_is_not_toml_is_told_with_the_place_where_it_ceases_to_be(
+    environ: dict[str, str], data: bytes, said: str
+) -> None:
+    path = write(environ, "")
+    path.write_bytes(data)
+    assert refused(environ) == [said.format(path=path)]
+
+
+def test_what_is_no_regular_file_is_not_waited_for(environ: dict[str, str], world: Path) -> None:
+    path = write(environ, "")
+    path.unlink()
+    os.mkfifo(path)
+    assert refused(environ)[0].startswith(f"{path}: cannot be read: it is no regular file")
+    path.unlink()
+    path.mkdir()
+    assert refused(environ)[0].startswith(f"{path}: cannot be read: Is a directory")
+    path.rmdir()
+    (world / "below").mkdir()
+    os.mkfifo(world / "pyproject.toml")
+    assert settings.load(environ, project=world / "below").files == 4, "somebody else's, above the project"
+
+
+def test_a_table_in_ones_own_file_is_told_how_to_write_it(environ: dict[str, str]) -> None:
+    write(environ, "[tool.reconciler]\nfiles = 2\n")
+    assert "below no table" in refused(environ)[0]
+    write(environ, "limit-rate = '1MiB'\nFILES = 2\n")
+    assert ["did you mean limit_rate?" in refused(environ)[0], "did you mean files?" in refused(environ)[1]] == [
+        True
+    ] * 2
+
+
+def test_many_mistakes_are_told_briefly(environ: dict[str, str]) -> None:
+    write(environ, "".join(f"zz{number} = 1\n" for number in range(300)))
+    told = refused(environ)
+    assert len(told) == 21
+    assert told[-1] == "and 280 more"
+    assert sum("the settings are" in each for each in told) == 1
+
+
+def test_what_looks_like_a_token_is_repeated_by_nobody(environ: dict[str, str]) -> None:
+    token = "hf_abcdefghijklmnopqrstuvwxyz012345"
+    write(environ, f"files = '{token}'\nendpoint = 'https://x?token=CANARY'\nlog_dir = '{token}'\n")
+    told = " ".join(refused(environ))
+    assert token not in told
+    assert "CANARY" not in told
+    write(environ, f"aria2c = '/opt/{token}/aria2c'\nlog_dir = '/var/{token}'\n")
+    found = settings.load(environ)
+    assert token not in repr([*settings.rows(found)]) + repr(settings.to_json(found))
+    assert found.aria2c == f"/opt/{token}/aria2c", "the control: only what is shown is changed"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("aria2c = 'bin/aria2c'", "expected a name, or an absolute path"),
+        ("registry = '~'", "this is the home directory itself"),
+        ("registry = '/etc'", "is a system directory"),
+        ("cache = '~other/x'", "expected an absolute path"),
+        ("log_dir = ''", "expected text"),
+    ],
+)
+def test_a_path_means_the_same_from_every_directory_and_is_one_of_ours(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    """A program named by a relative path would be that of whatever directory one happens to stand in."""
+    monkeypatch.setenv("HOME", environ["HOME"])
+    write(environ, text + "\n")
+    (problem,) = refused(environ)
+    assert said in problem
+
+
+def test_a_variable_of_imageworks_is_read_as_that_program_does(
+    environ: dict[str, str], world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(world)
+    assert settings.load(environ | {"IMAGEWORKS_LOG_DIR": "logs"}).log_dir == world / "logs"
+    assert "absolute" in refused(environ | {"RECONCILER_LOG_DIR": "logs"})[0], "the control: ours is absolute"
 
 
 @pytest.mark.parametrize("text", ["= 1", "a = [", "\x00", "limit_rate = 2024-01-01"])
