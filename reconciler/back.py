@@ -13,7 +13,8 @@ from reconciler.decide import settle
 from reconciler.errors import InputError
 from reconciler.manifest import Loaded
 from reconciler.plan import ORDER, Plan, Selection
-from reconciler.registry import Entry, Registry, records
+from reconciler.registry import Change, Registry, layer_before, records
+from reconciler.registry.entry import Key, key_of
 from reconciler.roots import at_home
 from reconciler.safety import Limits
 from reconciler.state import Address, Artifact, Desired, Digest, Layout, Link, Placement, Record
@@ -41,18 +42,21 @@ def plan_back(loaded: Loaded, registry: Registry, means: Means, to: int | None =
     steps_back = []
     adopted: set[tuple[str, str, Digest]] = set()
     noted: set[tuple[str, str, str]] = set()
-    entries: list[Entry] = []
+    changed: list[list[Change]] = []
     for number in reversed([number for number in ours if number >= first]):
         generation = generations.read(registry.path, number)
         touched = [Address(*entry) for entry in generation.result["touched"]]
         steps_back.append((touched, generation.before))
         adopted |= _adopted(generation)
         noted |= _noted(generation)
-        entries += generation.result.get("entries", ())
+        changed.append([Change.read(value) for value in generation.result.get("others", ())])
     back = undone((record for record in records(registry) if record.manifest == loaded.identity), steps_back)
     contents = look(loaded, registry, back)
     plan = plan_records(back, contents, registry, means, loaded, spared=_spared(contents, adopted, noted))
-    steps = (*plan.steps, *giving_back(entries, registry))
+    mine = {Key(record.manifest, record.address) for record in back}
+    keys = (key_of(entry) for entry in registry.discovered)
+    stays = mine | {key for key in keys if key is None or key.manifest != loaded.identity}
+    steps = (*plan.steps, *giving_back(layer_before(registry, stays, changed), registry))
     return replace(plan, steps=tuple(sorted(steps, key=lambda step: (ORDER[step.action], step.address)))), first
 
 

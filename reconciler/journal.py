@@ -20,6 +20,8 @@ from reconciler.errors import DiskError, RegistryError
 
 SUFFIX = ".journal"
 BEGIN, END = "begin", "end"
+OTHERS = "others"
+"""Kind of the entry that tells, before a registry is saved, which entries of others it has no more, or once more."""
 
 Line = dict[str, Any]
 _RESERVED = frozenset({"n", "kind", "crc"})

@@ -113,6 +113,8 @@ class Step:
     unnotes: tuple[Note, ...] = ()
     entry: Mapping[str, Any] | None = None
     """Of a step at `REGISTRY`: the entry of somebody else that leaves the registry (`after=None`) or comes back."""
+    place: int | None = None
+    """Of an entry that comes back: how many stand before it in its layer then."""
 
     @property
     def needs(self) -> int:

@@ -138,6 +138,8 @@ def _step(step: Step) -> dict[str, Any]:
         value["unnotes"] = [{"path": note.path, "text": note.text} for note in step.unnotes]
     if step.entry is not None:
         value["entry"] = _strict(step.entry)
+    if step.place is not None:
+        value["place"] = step.place
     return value
 
 

@@ -188,6 +188,7 @@ def _step(value: Any, where: str) -> Step:
         unlinks=_each(value, "unlinks", where, _link, ()),
         unnotes=_each(value, "unnotes", where, _note, ()),
         entry=_object(value, "entry", where) if "entry" in value else None,
+        place=_count(value, "place", where) if "place" in value else None,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from reconciler.ollama import names
 from reconciler.plan import REGISTRY, Action, Facts, Step, Stranger
 from reconciler.registry.entry import block_of
-from reconciler.registry.jsontext import Entry
+from reconciler.registry.jsontext import Entry, canonical
 from reconciler.registry.kinship import Index, best, key_of_files, kin_of, kin_of_wanted, preference
 from reconciler.state import Address, ObservedLocation
 
@@ -81,14 +82,25 @@ def pruning(odd: Iterable[Odd], registry: Registry) -> Iterator[Step]:
             )
 
 
-def giving_back(entries: Iterable[Entry], registry: Registry) -> Iterator[Step]:
-    """Yield a step for every entry of somebody else that is to come back and is not there."""
-    there = list(registry.discovered)
-    for entry in entries:
-        if entry not in there and block_of(entry) is None:
-            there.append(entry)
+def giving_back(before: Sequence[Entry], registry: Registry) -> Iterator[Step]:
+    """Yield a step for every entry of somebody else that the layer had before and has no more, or has since.
+
+    Of equal entries as many come or leave as are too few or too many.
+    """
+    now = Counter(canonical(entry) for entry in registry.discovered if block_of(entry) is None)
+    for place, entry in enumerate(before):
+        if block_of(entry) is not None:
+            continue
+        text, address = canonical(entry), Address(entry["name"], REGISTRY)
+        if now[text]:
+            now[text] -= 1
+        else:
+            yield Step(address, Action.NORMALIZE, "record", None, facts_of_entry(entry), entry=entry, place=place)
+    for entry in registry.discovered:
+        if block_of(entry) is None and now[canonical(entry)]:
+            now[canonical(entry)] -= 1
             address = Address(entry["name"], REGISTRY)
-            yield Step(address, Action.NORMALIZE, "record", None, facts_of_entry(entry), entry=entry)
+            yield Step(address, Action.PRUNE, "stale-record", facts_of_entry(entry), None, entry=entry)
 
 
 def facts_of_entry(entry: Entry) -> Facts:
@@ -132,11 +144,11 @@ def _same(foreign: Sequence[Entry], world: World, by_hand: set[str]) -> dict[int
             found[id(entry)] = (
                 ("declared", f"{wanted.address} takes it over") if is_heir else ("duplicate", f"of {wanted.address}")
             )
-    groups: dict[tuple[object, ...], list[Entry]] = {}
+    groups: dict[tuple[str, ...], list[Entry]] = {}
     for entry in foreign:
         key = key_of_files(entry)
         if key and id(entry) not in found:
-            groups.setdefault((key, entry.get("backend"), entry.get("quantization")), []).append(entry)
+            groups.setdefault((key, _said(entry, "backend"), _said(entry, "quantization")), []).append(entry)
     for group in groups.values():
         first, *others = sorted(group, key=lambda entry: (entry["name"] not in by_hand, *preference(entry)))
         for entry in others:
@@ -251,3 +263,9 @@ def _patterns(environ: Mapping[str, str]) -> list[re.Pattern[str]]:
 def _text(entry: Entry, key: str) -> str | None:
     value = entry.get(key)
     return value if isinstance(value, str) and value not in ("", "None") else None
+
+
+def _said(entry: Entry, key: str) -> str:
+    """Return what an entry says in a field, whatever is there, as something to compare; '' for nothing."""
+    value = entry.get(key)
+    return "" if value in (None, "", "None") else repr(value)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from detect_kit import Q8_0, model_gguf, plain
 
-from reconciler import detect, examine, registry
+from reconciler import detect, examine, generations, registry
 from reconciler.registry.kinship import key_of_files
 from tests.apply_kit import FakeDownloader, Ground, content, fake_network
 
@@ -304,7 +304,7 @@ def test_every_plan_tells_what_is_odd_and_touches_nothing(messy: Ground) -> None
 
 def test_the_policy_takes_out_what_is_stale_or_double_and_undo_puts_it_back(messy: Ground) -> None:
     policy(messy, stale_records="prune")
-    before = layer(messy)
+    before = (messy.registry / LAYER).read_bytes()
     assert told(messy) == {
         "gone@.registry": "prune stale-record",
         "idea@.registry": "prune stale-record",
@@ -318,7 +318,57 @@ def test_the_policy_takes_out_what_is_stale_or_double_and_undo_puts_it_back(mess
     assert messy.files() == files
     assert nothing_to_do(messy)
     assert messy.run("undo", "--yes").code == 0
-    assert sorted(layer(messy), key=str) == sorted(before, key=str)
+    assert (messy.registry / LAYER).read_bytes() == before
+    pruned = messy.run("undo", "--yes")  # and of that, too
+    assert "x prune      gone@.registry" in pruned.out
+    assert [entry["name"] for entry in layer(messy)] == ["m", "away", "qwen3_8.2b", "alice"]
+
+
+def test_equal_entries_are_pruned_and_given_back_each_for_itself(messy: Ground) -> None:
+    policy(messy, stale_records="prune")
+    twins = [{"name": "synthetic-test-ollama-gguf", "backend": "vllm"}] * 3
+    rewrite(messy, [twins[0], *layer(messy), *twins[1:]])
+    before = (messy.registry / LAYER).read_bytes()
+    assert messy.apply().code == 0
+    assert b"synthetic" not in (messy.registry / LAYER).read_bytes()
+    assert messy.run("undo", "--yes").code == 0
+    assert (messy.registry / LAYER).read_bytes() == before
+
+
+def test_a_kill_between_the_save_and_its_generation_loses_no_entry(
+    messy: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: without the journal's word, recovery finds the registry saved, and nothing to remember."""
+    policy(messy, stale_records="prune")
+    before = (messy.registry / LAYER).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(generations, "write", _killed)
+        with pytest.raises(KilledError):
+            messy.apply()
+    assert [entry["name"] for entry in layer(messy)] == ["m", "away", "qwen3_8.2b", "alice"]
+    assert messy.run("undo", "--yes").code == 0
+    assert (messy.registry / LAYER).read_bytes() == before
+
+
+class KilledError(BaseException):
+    """Nothing that runs after this one is told of it."""
+
+
+def _killed(*_: object, **__: object) -> None:
+    raise KilledError
+
+
+@pytest.mark.parametrize("field", ["backend", "quantization", "download_path", "served_model_id", "metadata"])
+@pytest.mark.parametrize("value", [[], {}, 7, True, ["x"], {"x": None}, "\ud800", "\0"])
+def test_whatever_stands_in_a_field_is_looked_at_and_kept(messy: Ground, field: str, value: object) -> None:
+    strange = {"name": "strange", "backend": "vllm", "download_path": "/nowhere/o/x", field: value}
+    rewrite(messy, [*layer(messy), strange, {**strange, "name": "stranger"}])
+    before = (messy.registry / LAYER).read_bytes()
+    policy(messy, stale_records="prune")
+    assert "strange" in strangers(messy)
+    assert messy.apply().code == 0
+    assert messy.run("undo", "--yes").code == 0
+    assert (messy.registry / LAYER).read_bytes() == before
 
 
 def test_what_people_speak_of_is_never_pruned(messy: Ground) -> None:

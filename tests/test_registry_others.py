@@ -10,7 +10,19 @@ from typing import Any
 import pytest
 from registry_kit import DISCOVERED_ENTRIES, record, somebody_elses
 
-from reconciler.registry import CURATED, DISCOVERED, left, load, merged, misstated, save, with_entries, with_records
+from reconciler.registry import (
+    CURATED,
+    DISCOVERED,
+    Change,
+    changes,
+    layer_before,
+    load,
+    merged,
+    misstated,
+    save,
+    with_entries,
+    with_records,
+)
 from reconciler.registry.entry import render
 from reconciler.registry.kinship import Index, key_of_files, kin_of
 from reconciler.state import Digest, Placed, Record
@@ -224,7 +236,7 @@ def test_an_entry_of_other_files_is_never_touched(world: Path) -> None:
     before = load(world)
     after = with_records(before, [record("twice"), record("größe-模型")])
     assert [dict(entry) for entry in after.discovered[: len(DISCOVERED_ENTRIES)]] == DISCOVERED_ENTRIES
-    assert left(before, after) == []
+    assert changes(before, after) == []
 
 
 # -- taking out and putting back --------------------------------------------------------------------------------------
@@ -234,8 +246,20 @@ def test_what_leaves_and_comes_back_is_the_same_entry(world: Path) -> None:
     here(world, {"name": "a", "x": 1}, {"name": "b"})
     registry = load(world)
     out = with_entries(registry, [], [{"name": "a", "x": 1}])
-    assert [dict(entry) for entry in left(registry, out)] == [{"name": "a", "x": 1}]
-    assert [entry["name"] for entry in with_entries(out, left(registry, out), []).discovered] == ["b", "a"]
+    assert changes(registry, out) == [Change({"name": "a", "x": 1}, (0,))]
+    assert layer_before(out, (), [changes(registry, out)]) == list(registry.discovered)
+    assert with_entries(out, [(0, {"name": "a", "x": 1})], []).discovered == registry.discovered
+
+
+def test_equal_entries_come_back_all_of_them_and_each_to_its_place(world: Path) -> None:
+    here(world, {"name": "twin"}, {"name": "a"}, {"name": "twin"}, {"name": "b"}, {"name": "twin"})
+    registry = load(world)
+    first = with_entries(registry, [], [{"name": "twin"}, {"name": "b"}])
+    second = with_entries(first, [], [{"name": "twin"}, {"name": "a"}])
+    undone = [changes(first, second), changes(registry, second)]
+    assert [entry["name"] for entry in second.discovered] == ["twin"]
+    assert layer_before(second, (), undone) == list(registry.discovered)
+    assert layer_before(registry, (), undone) == list(registry.discovered)  # once more changes nothing
 
 
 def test_an_entry_that_is_not_as_it_was_stays(world: Path) -> None:
@@ -253,7 +277,7 @@ def test_an_entry_of_ours_neither_leaves_nor_comes_that_way() -> None:
     ours = render(record(), "m", None, None)
     registry = replace(load(Path("/nowhere")), discovered=(ours,))
     assert with_entries(registry, [], [ours]).discovered == (ours,)
-    assert with_entries(replace(registry, discovered=()), [ours], []).discovered == ()
+    assert with_entries(replace(registry, discovered=()), [(0, ours)], []).discovered == ()
 
 
 # -- what others change -----------------------------------------------------------------------------------------------

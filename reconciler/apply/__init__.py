@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.apply.order import runnable
-from reconciler.apply.record import displaced
+from reconciler.apply.record import displaced, others_of
 from reconciler.apply.run import run
 from reconciler.apply.signals import uninterrupted
 from reconciler.apply.sites import Sites
@@ -21,10 +21,8 @@ from reconciler.planjson import dumps as plan_json
 from reconciler.planjson import plan_id
 from reconciler.receipt import Outcome, Receipt
 from reconciler.registry import (
-    Entry,
     LocationId,
     Registry,
-    left,
     records,
     save,
     with_entries,
@@ -96,11 +94,13 @@ def apply(
         try:
             with uninterrupted():
                 registry = _recorded(registry, work)
+                others = others_of(log, before_it, registry)
+                registry = save(registry)
                 generations.write(
                     registry.path, number, manifest_files=manifest_files or {}, lock=lock,
                     plan=plan_json(plan).encode(), before=before,
                     result={
-                        **_result(receipt, touched, tools.manifest, left(before_it, registry)),
+                        **_result(receipt, touched, tools.manifest, others),
                         "when": int(tools.now()),
                     },
                 )  # fmt: skip
@@ -127,17 +127,16 @@ def _touched(steps: Iterable[Step], work: Work) -> list[Address]:
 
 
 def _recorded(registry: Registry, work: Work) -> Registry:
-    """Save what was done: records, and the ids of the locations that were opened."""
+    """Return the registry with what was done: records, and the ids of the locations that were opened."""
     came = {step.address for step in work.plan.steps if work.received.get(id(step))}
     now = datetime.fromtimestamp(work.tools.now(), UTC).isoformat(timespec="seconds")
     put = (*work.put.values(), *displaced(work.put, work.mine, work.drop, work.names))
     drop = [(work.tools.manifest, address) for address in work.drop if address not in work.put]
     registry = with_locations(registry, _locations(work))
-    theirs = [(step.after is None, step.entry) for step in work.entries if step.entry is not None]
-    back, away = ([entry for leaves, entry in theirs if leaves is side] for side in (False, True))
-    registry = with_entries(registry, back, away)
+    theirs = [(step.place, step.entry) for step in work.entries if step.entry is not None]
+    registry = with_entries(registry, [], [entry for place, entry in theirs if place is None])
     registry = with_records(registry, put, drop, downloaded_at=dict.fromkeys(came, now))
-    return save(registry)
+    return with_entries(registry, [(place, entry) for place, entry in theirs if place is not None], [])
 
 
 def _locations(work: Work) -> dict[str, LocationId]:
@@ -164,14 +163,14 @@ def _never(step: Step) -> Outcome:
     return Outcome(step.address, step.action, step.reason, "not-started")
 
 
-def _result(receipt: Receipt, touched: list[Address], manifest: str, gone: list[Entry]) -> dict[str, Any]:
+def _result(receipt: Receipt, touched: list[Address], manifest: str, others: list[dict[str, Any]]) -> dict[str, Any]:
     from reconciler.render.receipt import receipt_json
 
     return {
         "plan_id": receipt.plan_id,
         "manifest": manifest,
         "touched": [list(address) for address in touched],
-        "entries": gone,
+        "others": others,
         "receipt": receipt_json(receipt),
     }
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import replace
+from typing import Any
 
 from reconciler.apply.deed import Stat
+from reconciler.journal import OTHERS, Journal
 from reconciler.plan import Facts, FileRow, Step
+from reconciler.registry import Registry, changes
 from reconciler.state import Address, Artifact, Attributes, Digest, Pin, Placed, Record, Support
 
 
@@ -35,6 +38,14 @@ def displaced(
         if old is not None and old.root != new.root and address not in gone and old.root in names:
             kept.append(replace(old, address=Address(address.variant, names[old.root])))
     return kept
+
+
+def others_of(log: Journal, before: Registry, after: Registry) -> list[dict[str, Any]]:
+    """Return what a save is to make of the entries of others, as JSON; on disk before that when this returns."""
+    found = [change.value() for change in changes(before, after)]
+    if found:
+        log.write(OTHERS, changes=found)
+    return found
 
 
 def pin_of(step: Step) -> Pin:

@@ -10,7 +10,7 @@ from reconciler import generations, journal
 from reconciler.apply import by_api
 from reconciler.apply.deed import Deed, from_json
 from reconciler.apply.deed import done as told_as_done
-from reconciler.apply.record import displaced
+from reconciler.apply.record import displaced, others_of
 from reconciler.apply.settle import remember, settle
 from reconciler.apply.sites import Sites
 from reconciler.digests import Digests
@@ -20,8 +20,8 @@ from reconciler.examine import examined
 from reconciler.house import read_id
 from reconciler.plan import Place
 from reconciler.registry import LocationId, Registry, records, save, with_locations, with_records
-from reconciler.registry import left as left_behind
 from reconciler.registry.block import decode
+from reconciler.registry.jsontext import canonical
 from reconciler.state import Address, Record
 from reconciler.stores import store_of
 from reconciler.trash import sweep
@@ -132,13 +132,16 @@ def _replay(
                 left.append((str(deed.address), error.problems[0].summary))
         _sweep(sites, places)
     owed = _put_back(entries)
-    before_it = registry
-    registry = save(_with_done(registry, done, manifest, places))
+    lines = (entry for entry in entries if entry["kind"] == journal.OTHERS)
+    others = {canonical(change["entry"]): change for line in lines for change in line["changes"]}
+    recovered = _with_done(registry, done, manifest, places)
+    others |= {canonical(change["entry"]): change for change in others_of(log, registry, recovered)}
+    registry = save(recovered)
     if number not in generations.listing(registry.path):
         before = [decode(block) for block in begin["before"]]
         result = {
             "plan_id": begin["plan_id"], "manifest": manifest, "touched": begin["touched"],
-            "interrupted": True, "done": len(done), "entries": left_behind(before_it, registry),
+            "interrupted": True, "done": len(done), "others": list(others.values()),
         }  # fmt: skip
         generations.write(registry.path, number, manifest_files={}, lock=None, plan=b"", before=before, result=result)
     return registry, Recovered(number, len(done), (*left, *owed), bool(owed))

@@ -1,6 +1,6 @@
 """The registry: what is managed, by whom, and what was placed, as layered JSON that other programs read as well."""
 
-from reconciler.registry.changing import left, misstated, with_entries, with_records
+from reconciler.registry.changing import Change, changes, layer_before, misstated, with_entries, with_records
 from reconciler.registry.jsontext import Entry
 from reconciler.registry.statefile import LocationId
 from reconciler.registry.store import (
@@ -22,10 +22,12 @@ __all__ = [
     "DISCOVERED",
     "MERGED",
     "STATE",
+    "Change",
     "Entry",
     "LocationId",
     "Registry",
-    "left",
+    "changes",
+    "layer_before",
     "load",
     "locked",
     "merged",

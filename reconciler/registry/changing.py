@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from reconciler.registry.entry import Key, block_of, free_name, key_of, misstatements, render, root_of
-from reconciler.registry.jsontext import Entry
+from reconciler.registry.jsontext import Entry, canonical
 from reconciler.registry.kinship import Index, best, kin_of
 from reconciler.registry.store import Registry
 from reconciler.state import Address, Record
@@ -70,10 +70,10 @@ def _put_new(
             kept[places[id(old)]] = _entry(record, name, old, times)
 
 
-def with_entries(registry: Registry, put: Iterable[Entry], drop: Iterable[Entry]) -> Registry:
+def with_entries(registry: Registry, put: Iterable[tuple[int, Entry]], drop: Iterable[Entry]) -> Registry:
     """Return the registry without the entries of others that equal those of `drop`, each once, and with those of `put`.
 
-    Never an entry of ours.
+    Each of those comes with its place: how many entries stand before it then. Never an entry of ours.
     """
     leaving = list(drop)
     kept: list[Entry] = []
@@ -82,16 +82,64 @@ def with_entries(registry: Registry, put: Iterable[Entry], drop: Iterable[Entry]
             leaving.remove(entry)
         else:
             kept.append(entry)
-    kept += [entry for entry in put if block_of(entry) is None]
+    for place, entry in sorted(put, key=operator.itemgetter(0)):
+        if block_of(entry) is None:
+            kept.insert(place, entry)
     if len(kept) == len(registry.discovered) and all(map(operator.is_, kept, registry.discovered)):
         return registry
     return replace(registry, discovered=tuple(kept))
 
 
-def left(before: Registry, after: Registry) -> list[Entry]:
-    """Return the entries of others that one registry has and a later one, made of it, has not."""
-    there = {id(entry) for entry in after.discovered}
-    return [entry for entry in before.discovered if block_of(entry) is None and id(entry) not in there]
+class Change(NamedTuple):
+    """An entry of somebody else of which a later registry holds more or fewer; `places` are those of its equals before.
+
+    A place is how many entries stand before it; none says that it was not there.
+    """
+
+    entry: Entry
+    places: tuple[int, ...]
+
+    def value(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {"entry": self.entry, "places": list(self.places)}
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any]) -> Change:
+        """Return what `value` wrote."""
+        return cls(value["entry"], tuple(value["places"]))
+
+
+def changes(before: Registry, after: Registry) -> list[Change]:
+    """Return what an apply makes of the entries of others, so that it can be undone."""
+    there, then = _ids(after), _ids(before)
+    moved = [entry for ident, entry in then.items() if ident not in there]
+    moved += [entry for ident, entry in there.items() if ident not in then]
+    if not moved:
+        return []
+    places: dict[bytes, list[int]] = {canonical(entry): [] for entry in moved}
+    for place, entry in enumerate(before.discovered):
+        if block_of(entry) is None and (text := canonical(entry)) in places:
+            places[text].append(place)
+    return [Change(entry, tuple(places[text])) for text, entry in {canonical(each): each for each in moved}.items()]
+
+
+def layer_before(registry: Registry, stays: Container[Key | None], undone: Iterable[Iterable[Change]]) -> list[Entry]:
+    """Return the discovered layer as it was before some applies, given newest first.
+
+    Entries of ours stand in it where `stays` has their key.
+    """
+    layer = [entry for entry in registry.discovered if block_of(entry) is None or key_of(entry) in stays]
+    for changed in undone:
+        by_text = {canonical(change.entry): change for change in changed}
+        layer = [entry for entry in layer if block_of(entry) is not None or canonical(entry) not in by_text]
+        back = [(place, change.entry) for change in by_text.values() for place in change.places]
+        for place, entry in sorted(back, key=operator.itemgetter(0)):
+            layer.insert(place, entry)
+    return layer
+
+
+def _ids(registry: Registry) -> dict[int, Entry]:
+    return {id(entry): entry for entry in registry.discovered if block_of(entry) is None}
 
 
 def misstated(registry: Registry, held: Iterable[Record]) -> dict[Address, dict[str, tuple[Any, Any]]]:

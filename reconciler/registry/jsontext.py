@@ -101,22 +101,26 @@ def array_text(texts: Sequence[str], style: Style) -> bytes:
 
 def object_text(entry: Entry, style: Style) -> str:
     """Return one object as it stands in a file of that style."""
-    text = _dump(entry, style.before if style.indent else "", style, style.ascii)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can write
-        text = _dump(entry, style.before if style.indent else "", style, True)
-    return text
+    return _encodable(entry, style.before if style.indent else "", style, style.ascii)
 
 
 def plain_text(value: Any) -> bytes:
     """Return `value` as a file of ours: indented by 2, in its own order, one newline at the end."""
-    return (_dump(value, "\n", Style(), False) + "\n").encode("utf-8")
+    return (_encodable(value, "\n", Style(), False) + "\n").encode("utf-8")
 
 
 def canonical(value: Any) -> bytes:
     """Return the one text of `value` from which digests are made."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _encodable(value: Any, line: str, style: Style, ascii_only: bool) -> str:
+    text = _dump(value, line, style, ascii_only)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can write
+        text = _dump(value, line, style, True)
+    return text
 
 
 def _dump(value: Any, line: str, style: Style, ascii_only: bool) -> str:
