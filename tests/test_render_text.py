@@ -102,6 +102,14 @@ def test_where_a_model_comes_from_is_where_its_largest_file_is() -> None:
     assert any(line.endswith("x:old/repo -> new/repo") for line in shown(kit.plan([step])))
 
 
+def test_a_picture_that_comes_with_a_normalize_is_not_counted_among_the_downloads() -> None:
+    step = kit.step("detail@x", Action.NORMALIZE, "metadata", bytes=Bytes(1204, 0, 0))
+
+    assert shown(kit.plan([step]))[-1] == (
+        "Plan: 0 to download (0 B), 1 to normalize (1.2 KiB to fetch), 0 to prune, 0 to remove. 0 kept, 0 blocked."
+    )
+
+
 def test_no_changes_is_said_in_one_sentence() -> None:
     assert shown(kit.plan(kit.keep(f"k{n}@x") for n in range(14)))[-1] == "No changes. 14 variants are as declared."
     assert shown(kit.plan([kit.keep("k@x")]))[-1] == "No changes. 1 variant is as declared."

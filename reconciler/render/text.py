@@ -75,9 +75,13 @@ def summary_line(plan: Plan) -> str:
     count = plan.summary
     if plan.is_empty:
         return f"No changes. {counted(count.keep, 'variant')} {'is' if count.keep == 1 else 'are'} as declared."
+    # A picture beside a model comes with a step that otherwise only arranges what is here.
+    beside = sum(step.bytes.download for step in plan.changes if step.action is not Action.DOWNLOAD)
+    also = f" ({human_bytes(beside)} to fetch)" if beside else ""
     return (
-        f"Plan: {count.download} to download ({human_bytes(count.bytes_download)}), {count.normalize} to normalize, "
-        f"{count.prune} to prune, {count.remove} to remove. {count.keep} kept, {count.blocked} blocked."
+        f"Plan: {count.download} to download ({human_bytes(count.bytes_download - beside)}), "
+        f"{count.normalize} to normalize{also}, {count.prune} to prune, {count.remove} to remove. "
+        f"{count.keep} kept, {count.blocked} blocked."
     )
 
 
