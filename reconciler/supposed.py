@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler import lockfile, resolve
 from reconciler.content import Contents, Held, note_digest
@@ -30,6 +30,7 @@ from reconciler.state import (
 )
 from reconciler.survey import assemble, denied
 from reconciler.world import World, address_of
+from reconciler.yamlwrite import flow
 
 if TYPE_CHECKING:
     from reconciler.manifest import Loaded
@@ -75,8 +76,22 @@ def plan_from(loaded: Loaded, base: Loaded, upstream: Upstream, selection: Selec
         resolved=resolution.resolved,
         relies_on=(),
         findings=found,
-        warnings=(told, *loaded.warnings, *desires.warnings, *plan.warnings, *cautions(found)),
+        warnings=(told, *_terms(base, loaded), *loaded.warnings, *desires.warnings, *plan.warnings, *cautions(found)),
     )
+
+
+def _terms(base: Loaded, loaded: Loaded) -> Iterator[str]:
+    """Yield what a review must not miss though no step tells it: rules and limits that are not what they were."""
+    from reconciler.audit.comparing import terms
+
+    for change in terms(base, loaded):
+        above = "" if change.section == "manifest" else f"{change.section}."
+        for field in change.fields:
+            yield f"{above}{field.name} changes: {_said(field.old)} -> {_said(field.new)}"
+
+
+def _said(value: Any) -> str:
+    return "(none)" if value is None else inert(flow(value))
 
 
 def _standing(base: Loaded) -> tuple[Desired, ...]:

@@ -162,3 +162,22 @@ def test_a_base_that_is_no_manifest_is_an_error_with_its_place(box: Box) -> None
     told = box.run("plan", "box.yaml", "--from", "nowhere.yaml")
     assert told.code == 1
     assert "nowhere.yaml" in told.err
+
+
+def test_a_review_is_told_when_the_rules_themselves_change(box: Box) -> None:
+    """Whoever brings a model may bring the exemption for it: the plan would look as if nobody minded."""
+    text = box.manifest.read_text()
+    rules = "policy:\n  rules:\n    - { rule: license, deny: ['*-nc-*'] }\n    - { rule: code }\n"
+    box.manifest.write_text(text + rules)
+    merged(box)
+    assert not [each for each in planned(box)["warnings"] if "changes" in each]
+    weaker = "policy:\n  max_remove: 100%\n  rules:\n    - { rule: license, deny: ['*-nc-*'], exempt: ['*'] }\n"
+    box.manifest.write_text(text.replace("name: box", "name: other") + weaker)
+    told = [each for each in planned(box)["warnings"] if "changes" in each]
+    assert told == [
+        "policy.max_remove changes: 0.3 -> 1.0",
+        'policy.rules[1] changes: {rule: license, severity: error, deny: ["*-nc-*"]} -> '
+        '{rule: license, severity: error, deny: ["*-nc-*"], exempt: ["*"]}',
+        "policy.rules[2] changes: {rule: code, severity: error} -> (none)",
+        "name changes: box -> other",
+    ]

@@ -63,10 +63,14 @@ def compare(old: Side, new: Side) -> tuple[Change, ...]:
     for section in ("locations", "roles"):
         found += _entries(section, *(_said(side, section) for side in (old, new)))
     found += _whole("routes", *({"routes": _said(side, "routes")} for side in (old, new)))
-    found += _whole("policy", *(side.loaded.manifest.policy.model_dump(mode="json") for side in (old, new)))
-    heads = [{"name": side.loaded.manifest.name, "registry": side.loaded.manifest.registry} for side in (old, new)]
-    found += _whole("manifest", heads[0], heads[1])
-    return tuple(found)
+    return (*found, *terms(old.loaded, new.loaded))
+
+
+def terms(old: Loaded, new: Loaded) -> Iterator[Change]:
+    """Yield what differs of the terms on which everything else stands: policy, name and registry."""
+    yield from _whole("policy", *(side.manifest.policy.model_dump(mode="json") for side in (old, new)))
+    heads = [{"name": side.manifest.name, "registry": side.manifest.registry} for side in (old, new)]
+    yield from _whole("manifest", heads[0], heads[1])
 
 
 def totals(changes: tuple[Change, ...]) -> dict[str, int]:
