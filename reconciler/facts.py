@@ -74,33 +74,6 @@ def with_told(
     )
 
 
-def facts_lines(record: Record) -> tuple[tuple[str, str], ...]:
-    """Return what the bytes of a record told, as (what, in words) for people; what nobody knows is left out.
-
-    In words of this program, except for names and licences: they are a stranger's text and must be made inert.
-    """
-    told = record.told
-    template, readme = told.get("chat_template", {}), told.get("readme", {})
-    said = {
-        "format": record.attributes.format,
-        "quant": record.attributes.quant,
-        "kind": told.get("kind"),
-        "architecture": told.get("architecture"),
-        "size": told.get("size_label"),
-        "parameters": f"{told['parameters']:,}" if type(told.get("parameters")) is int else None,
-        "context": f"{told['context_length']:,} tokens" if type(told.get("context_length")) is int else None,
-        "can do": ", ".join(told.get("capabilities", ())),
-        "chat template": " ".join(filter(None, (template.get("source"), template.get("path")))),
-        "license": record.attributes.license or record.pin.license or told.get("license"),
-        "readme": "; ".join(f"{key}: {_words(value)}" for key, value in readme.items() if key != "path"),
-    }
-    return tuple((key, value) for key, value in said.items() if value)
-
-
-def _words(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
 def _said(claim: str | None, seen: str | None) -> str | None:
     """Return the claim, in the spelling of what was seen where that is the same."""
     return seen if claim is None or (seen is not None and seen.lower() == claim.lower()) else claim

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_kit import Box, a_box
+from cli_kit import CHAT, Box, a_box
 
 from reconciler.audit.analysis import analyze
 from reconciler.audit.serving import expected, judge
@@ -117,6 +117,24 @@ def test_each_variant_has_the_state_of_its_worst_file(box: Box) -> None:
     }
     assert names(box.run("list", "box.yaml", "--state", "modified", "--json").json) == ["tiny-chat"]
     assert "acme/Tiny-Chat/model.safetensors" in box.run("list", "box.yaml", "--details").out
+
+
+def test_the_details_say_what_template_and_readme_tell(box: Box) -> None:
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}{% if tools %}{{ tools | tojson }}{% endif %}"
+    readme = "---\nlicense: apache-2.0\n---\n# A model\n\nQuantised with AWQ, runs on vLLM.\n"
+    box.hub.add(CHAT, {"README.md": readme.encode(), "chat_template.jinja": template.encode()})
+    box.apply()
+
+    details = box.run("list", "box.yaml", "--backend", "vllm", "--details").out
+    columns = "chat_template,capabilities,license,readme"
+    [row] = [line for line in box.run("list", "box.yaml", "--columns", columns).out.splitlines() if "jinja" in line]
+
+    assert "  chat template external chat_template.jinja\n" in details
+    assert "  capabilities  text, tools\n" in details
+    assert "  license       apache-2.0\n" in details
+    assert "  readme        " in details
+    assert "awq" in row.lower()
+    assert box.run("list", "box.yaml", "--license", "apache-*", "--json").json["variants"] != []
 
 
 def test_without_being_asked_for_states_nobody_looks_at_files(box: Box) -> None:

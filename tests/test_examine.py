@@ -17,7 +17,6 @@ from reconciler.detect import VERSION, detect_directory
 from reconciler.detect.readme import LIMIT, read_readme
 from reconciler.digests import Digests
 from reconciler.examine import examine, examined, is_current, recollect
-from reconciler.facts import facts_lines
 from reconciler.state import Digest, ObservedFile, Placed, Record
 
 TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
@@ -251,13 +250,3 @@ def test_a_damaged_cache_is_no_answer(world: Path, digests: Digests, monkeypatch
     for text in ("[]", "{", '{"format": 1}', "null"):
         monkeypatch.setattr(digests, "recall", lambda _, text=text: text)
         assert recollect(record, seen_files(record), digests) == examine(record)
-
-
-def test_what_is_told_is_said_in_lines(world: Path) -> None:
-    record = examined(record_of(world, {**LLM, "README.md": README, "chat_template.jinja": TOOLS}))
-    lines = dict(facts_lines(record))
-    assert lines["context"] == "4,096 tokens"
-    assert lines["chat template"] == "external chat_template.jinja"
-    assert lines["can do"] == "text, tools"
-    assert lines["license"] == "apache-2.0"
-    assert "size" not in lines  # 96 parameters are no size

@@ -154,7 +154,25 @@ def _placed(item: Item) -> str | None:
 
 
 def _fact(key: str) -> Callable[[Item], object]:
-    return lambda item: item.record.told.get(key) if item.record else None
+    return lambda item: _told_of(item).get(key)
+
+
+def _told_of(item: Item) -> Mapping[str, Any]:
+    return item.record.told if item.record else {}
+
+
+def _template(item: Item) -> str | None:
+    template = _told_of(item).get("chat_template", {})
+    return " ".join(filter(None, (template.get("source"), template.get("path")))) or None
+
+
+def _readme(item: Item) -> str | None:
+    said = {key: value for key, value in _told_of(item).get("readme", {}).items() if key != "path"}
+    return "; ".join(f"{key}: {_words(value)}" for key, value in said.items()) or None
+
+
+def _words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 COLUMNS: Mapping[str, Callable[[Item], object]] = {
@@ -168,6 +186,8 @@ COLUMNS: Mapping[str, Callable[[Item], object]] = {
     "architecture": _fact("architecture"),
     "parameters": _fact("size_label"),
     "context": _fact("context_length"),
+    "capabilities": lambda item: _words(_told_of(item).get("capabilities", ())) or None,
+    "chat_template": _template,
     "size": lambda item: human_bytes(item.size),
     "bytes": lambda item: item.size,
     "files": lambda item: item.files,
@@ -175,7 +195,10 @@ COLUMNS: Mapping[str, Callable[[Item], object]] = {
     "roles": lambda item: ", ".join(f"{role}:{position}" for role, position in item.attributes.roles) or None,
     "backend": lambda item: item.attributes.backend,
     "served_as": lambda item: item.attributes.served_as,
-    "license": lambda item: item.attributes.license or (item.pin.license if item.pin else None),
+    "license": lambda item: (
+        item.attributes.license or (item.pin.license if item.pin else None) or _told_of(item).get("license")
+    ),
+    "readme": _readme,
     "protect": lambda item: "yes" if item.attributes.protect else None,
     "source": lambda item: item.source,
     "path": _placed,
