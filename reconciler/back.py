@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
 from reconciler import generations, planfile
@@ -11,8 +11,9 @@ from reconciler.apply import undone
 from reconciler.content import Contents
 from reconciler.decide import settle
 from reconciler.errors import InputError
+from reconciler.inert import few
 from reconciler.manifest import Loaded
-from reconciler.plan import ORDER, Plan, Selection
+from reconciler.plan import ORDER, Plan, Selection, Step
 from reconciler.registry import Change, Registry, layer_before, records
 from reconciler.registry.entry import Key, key_of
 from reconciler.roots import at_home
@@ -29,8 +30,9 @@ def plan_back(loaded: Loaded, registry: Registry, means: Means, to: int | None =
     """Return the plan that undoes the last generation of this manifest, or all down to before `to`, and its number.
 
     Bytes come back from the trash where they still are, from elsewhere on this machine, else from their source at the
-    recorded revision. The manifest and the lock are the user's and stay as they are. Raise InputError when there is
-    nothing to undo.
+    recorded revision. What an apply adopted and a later one took away lay there before both: it comes back with its
+    record, and once it is in its place the same way leads to before the adoption. The manifest and the lock are the
+    user's and stay as they are. Raise InputError when there is nothing to undo.
     """
     ours = _ours(loaded, registry)
     if not ours:
@@ -51,13 +53,17 @@ def plan_back(loaded: Loaded, registry: Registry, means: Means, to: int | None =
         noted |= _noted(generation)
         changed.append([Change.read(value) for value in generation.result.get("others", ())])
     back = undone((record for record in records(registry) if record.manifest == loaded.identity), steps_back)
-    contents = look(loaded, registry, back)
+    found = _found(steps_back, adopted, back)
+    contents = look(loaded, registry, (*back, *found))
+    returning = tuple(record for record in found if _is_away(record, contents, adopted))
+    back = (*back, *returning)
     plan = plan_records(back, contents, registry, means, loaded, spared=_spared(contents, adopted, noted))
     mine = {Key(record.manifest, record.address) for record in back}
     keys = (key_of(entry) for entry in registry.discovered)
     stays = mine | {key for key in keys if key is None or key.manifest != loaded.identity}
-    steps = (*plan.steps, *giving_back(layer_before(registry, stays, changed), registry))
-    return replace(plan, steps=tuple(sorted(steps, key=lambda step: (ORDER[step.action], step.address)))), first
+    steps: tuple[Step, ...] = (*plan.steps, *giving_back(layer_before(registry, stays, changed), registry))
+    steps = tuple(sorted(steps, key=lambda step: (ORDER[step.action], step.address)))
+    return replace(plan, steps=steps, warnings=(*plan.warnings, *_told(returning))), first
 
 
 def plan_undo(
@@ -105,6 +111,47 @@ def _adopted(generation: generations.Generation) -> set[tuple[str, str, Digest]]
         for row in step.files
         if row.method == "none" and not row.origin and row.digest is not None
     }
+
+
+def _found(
+    steps_back: Iterable[tuple[Iterable[Address], Iterable[Record]]],
+    adopted: Collection[tuple[str, str, Digest]],
+    back: Iterable[Record],
+) -> tuple[Record, ...]:
+    """Return the oldest record of each variant that was adopted meanwhile and is not among those that come back."""
+    oldest: dict[Address, Record] = {}
+    for _, before in steps_back:  # newest first
+        for record in before:
+            if any((record.root, placed.path, placed.digest) in adopted for placed in record.files):
+                oldest[record.address] = record
+    for record in back:
+        oldest.pop(record.address, None)
+    return tuple(oldest[address] for address in sorted(oldest))
+
+
+def _is_away(record: Record, contents: Contents, adopted: Collection[tuple[str, str, Digest]]) -> bool:
+    """Whether a file that was adopted under this record no longer lies in its place, by what we did."""
+    names = {place.root: name for name, place in contents.locations.items()}
+    here = at_home(record, contents.locations.values())
+    if here.root not in names or not contents.locations[names[here.root]].readable:
+        return False
+    location = names[here.root]
+    held = {(each.location, placed.path): placed.digest for each in contents.ours for placed in each.record.files}
+    there = contents.locations[location].files
+    return any(
+        placed.path not in there if (location, placed.path) not in held
+        else held[location, placed.path] != placed.digest
+        for placed in record.files if (record.root, placed.path, placed.digest) in adopted
+    )  # fmt: skip
+
+
+def _told(returning: Collection[Record]) -> Iterator[str]:
+    if returning:
+        names = few([str(record.address) for record in returning])
+        yield (
+            f"{names}: here before an apply took them over; they come back, still managed, and the same undo once more "
+            "leaves them where they are, unmanaged"
+        )
 
 
 def _noted(generation: generations.Generation) -> set[tuple[str, str, str]]:

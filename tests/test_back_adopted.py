@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from importing_kit import GGUF, Machine, a_machine, cache
+from importing_kit import CHAT, GGUF, Machine, a_machine, cache, put
 from ollama_kit import install, tree
 
-from reconciler.hub.ggufs import gguf
+from reconciler.hub.ggufs import gguf, gguf_files
 
 
 @pytest.fixture
@@ -70,3 +70,44 @@ def test_what_the_adoption_wrote_goes_again(machine: Machine) -> None:
         assert machine.run(command, "box.yaml", "--yes").code == 0
 
     assert not (folder / "refs/main").exists()
+
+
+def test_what_was_adopted_and_removed_later_comes_back_from_before_both(machine: Machine) -> None:
+    root = machine.here / "weights"
+    put(root / "me/one", gguf_files("one", ["Q4_K_M"], seed=31))
+    put(root / "me/two", gguf_files("two", ["Q4_K_M"], seed=32))
+    machine.take("tree", str(root), "--local", "--offline")
+    before = files(root)
+    assert machine.run("apply", "box.yaml", "--yes").code == 0
+    forgotten = machine.manifest.read_text().partition("  two-")[0]
+    machine.manifest.write_text(forgotten)
+    assert machine.run("apply", "box.yaml", "--yes").code == 0
+    assert files(root) != before
+
+    told = machine.run("undo", "box.yaml", "--to", "1", "--yes")
+
+    assert told.code == 0, told.err
+    assert "here before an apply took them over" in told.out + told.err
+    assert files(root) == before
+    assert machine.run("undo", "box.yaml", "--to", "1", "--yes").code == 0
+    assert files(root) == before
+    assert not machine.run("list", "box.yaml", "--json").json["variants"]
+    assert machine.run("gc", "box.yaml", "--older-than", "0d", "--yes").code == 0
+    assert files(root) == before
+
+
+def test_what_was_adopted_and_replaced_later_comes_back_from_before_both(machine: Machine) -> None:
+    root = machine.here / "weights"
+    put(root / CHAT, machine.chat)
+    machine.take("tree", str(root))
+    before = files(root)
+    assert machine.run("apply", "box.yaml", "--yes").code == 0
+    machine.hub.add(CHAT, {**machine.chat, "config.json": b'{"new": 1}'})
+    assert machine.run("lock", "box.yaml", "--upgrade").code == 0
+    assert machine.run("apply", "box.yaml", "--yes").code == 0
+    assert files(root) != before
+
+    for _ in range(2):
+        assert machine.run("undo", "box.yaml", "--to", "1", "--yes").code == 0
+        assert files(root) == before
+    assert not machine.run("list", "box.yaml", "--json").json["variants"]
