@@ -84,15 +84,16 @@ def test_destructive_and_blocked_rows_are_open_and_the_rest_is_folded() -> None:
 
 
 def test_a_plan_of_70_kb_keeps_every_destructive_and_blocked_row_and_counts_the_rest() -> None:
-    plan = big_plan(removes=150, others=600)
+    plan = big_plan(removes=150, others=900)
     assert len(plan_markdown(plan, limit=10**9)) > 70_000
     text = plan_markdown(plan)
     assert len(text) <= 60_000
     assert text.count("\n- remove") == 150
     assert text.count("\n! download") == 3
     shown, kept = text.count("\n+ download"), text.count("\n= keep")
-    assert f"{600 - shown} rows not shown: {600 - shown} download." in text
-    assert f"{600 - kept} rows not shown: {600 - kept} keep." in text
+    assert shown > 400
+    assert f"{900 - shown} rows not shown: {900 - shown} download." in text
+    assert f"{900 - kept} rows not shown: {900 - kept} keep." in text
     outside_code(text)
 
 
@@ -107,6 +108,48 @@ def test_more_removals_than_a_comment_holds_are_cut_with_the_exact_count() -> No
     assert "1 to remove" not in text.splitlines()[1]
     assert "2000 to remove" in text.splitlines()[1]
     assert plan_id(plan) in text
+
+
+def changed(number: int, **after: Any) -> Step:
+    rows = (kit.row("m.bin" if after.pop("pickle", False) else "m.gguf", kit.GIB, replaces=True),)
+    old, new = kit.facts(license="mit"), kit.facts(**{"license": "mit"} | after)
+    return kit.download(f"a-model-of-some-forty-characters-or-so-{number:05}@x", reason="new-revision", before=old,
+                        after=new, files=rows)  # fmt: skip
+
+
+def test_among_ten_thousand_changes_those_that_must_not_be_missed_stand_first() -> None:
+    """Whoever wants to hide one variant among thousands would name it last."""
+    steps = [changed(number) for number in range(9_997)]
+    steps += [changed(9_997, license="other"), changed(9_998, gated=True), changed(9_999, pickle=True)]
+    text = plan_markdown(kit.plan(steps))
+    assert len(text) <= 60_000
+    assert text.count("\n- download") > 700
+    first = text.index("so-00000@x")
+    for row, told in ((9_997, "license: mit -> other"), (9_998, "gated: upstream"), (9_999, "content: 1 pickle file")):
+        assert f"so-{row:05}@x" in text[:first]
+        assert f"    {told}" in text[:first] or told in text[:first]
+    assert "among them" not in text
+    outside_code(text)
+
+
+def test_what_must_not_be_missed_is_counted_where_even_that_is_too_much() -> None:
+    steps = [changed(number, license="other", gated=number % 2 == 0, pickle=True) for number in range(10_000)]
+    text = plan_markdown(kit.plan(steps))
+    assert len(text) <= 60_000
+    shown = text.count("\n- download")
+    gated = 5_000 - text.count("    gated: ")
+    assert (
+        f"{10_000 - shown} rows not shown: {10_000 - shown} download; among them {10_000 - shown} with another " in text
+    )
+    assert f"licence, {gated} gated, {10_000 - shown} with active content." in text
+
+
+def test_rules_that_change_are_told_before_a_flood_of_roles() -> None:
+    roles = {f"role-with-a-name-{number:05}": 1 for number in range(2_000)}
+    plan = kit.plan([served("new@x", None, roles)], warnings=("policy.pickle changes: deny -> allow",))
+    text = html.unescape(plan_markdown(plan)).replace("\u200b", "")
+    assert "policy.pickle changes: deny -> allow" in text
+    assert "notes not shown" in text
 
 
 @pytest.mark.parametrize("limit", [3_000, 10_000, 60_000])

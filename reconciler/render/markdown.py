@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from reconciler.inert import human_bytes, inert_markdown
@@ -20,14 +21,14 @@ from reconciler.render.lines import counted, name, shorten
 
 _ROW = 400
 """The longest row in characters; longer ones are cut in the middle, never dropped."""
+_BRIEF = 120
+"""The longest line below a row of which there are too many."""
 _BACKTICKS = re.compile(r"`+")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]|(?<=-)-")
 """What may not stand in a comment of HTML, and `--`, which would end it."""
 _ATTRIBUTES = 12
 """Changed attributes shown below one row."""
-
-
-_CUT = 250
+_CUT = 350
 """Room kept for each later section to say at least how many rows it has."""
 
 
@@ -139,63 +140,92 @@ def _section(section: _Section, room: int) -> str:
     title = f"{section.title} ({len(section.steps)})"
     start = f"\n<details><summary>{title}</summary>\n" if section.folded else f"\n#### {title}\n"
     end = "\n</details>\n" if section.folded else ""
-    rows, left = [], room - len(start) - len(end) - 220  # the fence and the line that counts what was cut
-    fence = "```"
-    for step in section.steps:
-        row = _row(step)
-        fence = max([fence, *(found + "`" for found in _BACKTICKS.findall(row))], key=len)
-        left -= len(row) + 1
-        if left - 2 * len(fence) < 0:
-            break
-        rows.append(row)
-    cut = _cut(section.steps[len(rows) :])
+    left = room - len(start) - len(end) - _CUT  # the fence and the line that counts what was cut
+    fence, rows = _fenced(map(_row, section.steps), left)
+    missing: Sequence[Step] = ()
+    if len(rows) < len(section.steps):
+        # What must not be missed first, and of each row what must be said.
+        steps = sorted(section.steps, key=lambda step: not review.alarms(step))
+        fence, rows = _fenced(map(_brief, steps), left)
+        missing = steps[len(rows) :]
+    cut = _cut(missing)
     if not rows:
         return f"\n{title}: {cut}\n" if room > len(title) + len(cut) + 4 else ""
     body = "\n".join(rows)
     return f"{start}\n{fence}diff\n{body}\n{fence}\n" + (f"\n{cut}\n" if cut else "") + end
 
 
+def _fenced(rows: Iterable[str], room: int) -> tuple[str, list[str]]:
+    """Return as many rows as there is room for, and a fence that none of them ends."""
+    taken, fence = [], "```"
+    for row in rows:
+        fence = max([fence, *(found + "`" for found in _BACKTICKS.findall(row))], key=len)
+        room -= len(row) + 1
+        if room - 2 * len(fence) < 0:
+            break
+        taken.append(row)
+    return fence, taken
+
+
 def _cut(missing: Sequence[Step]) -> str:
-    """Return how many rows of which kind are not shown; '' for none."""
+    """Return how many rows of which kind are not shown, and what they hold that must not be missed; '' for none."""
     if not missing:
         return ""
     counts = {action: sum(1 for step in missing if step.action is action) for action in Action}
     kinds = ", ".join(f"{number} {action.value}" for action, number in counts.items() if number)
-    return f"{counted(len(missing), 'row')} not shown: {kinds}. The whole plan: `reconciler plan`."
+    alarms = Counter(word for step in missing for word, _ in review.alarms(step))
+    words = (("license", "with another licence"), ("gated", "gated"), ("active content", "with active content"))
+    among = ", ".join(f"{alarms[word]} {what}" for word, what in words if alarms[word])
+    among = f"; among them {among}" if among else ""
+    return f"{counted(len(missing), 'row')} not shown: {kinds}{among}. The whole plan: `reconciler plan`."
 
 
 def _row(step: Step) -> str:
     """Return one step: its line, why it is blocked, what changes. No line begins with what others wrote."""
-    symbol = "-" if step.action is Action.PRUNE and step.blocked is None else lines.symbol(step)[0]  # `-` is red
-    words = [
-        f"{symbol} {step.action.value:<9}",
-        name(str(step.address)),
-        name(step.reason),
-        human_bytes(lines.size(step)),
-        lines.movement(step),
-        lines.leaving(step),
-    ]
-    rows = [shorten("  ".join(word for word in words if word), _ROW)]
+    rows = [_line(step, name(step.reason), human_bytes(lines.size(step)), lines.movement(step), lines.leaving(step))]
     if step.blocked is not None:
-        rows.append(shorten(f"    blocked: {name(step.blocked)}", _ROW))
+        rows.append(_detail("blocked", name(step.blocked)))
     told = list(review.facts(step))
-    rows += [shorten(f"    {word}: {what}", _ROW) for word, what in told]
+    rows += [_detail(word, what) for word, what in told]
     if step.action is not Action.KEEP:
         changed = [change for change in lines.changes(step) if change.name not in dict(told)]
-        rows += [shorten(f"    {each.name}: {each.old} -> {each.new}", _ROW) for each in changed[:_ATTRIBUTES]]
+        rows += [_detail(each.name, f"{each.old} -> {each.new}") for each in changed[:_ATTRIBUTES]]
         if len(changed) > _ATTRIBUTES:
             rows.append(f"    and {counted(len(changed) - _ATTRIBUTES, 'more attribute')}")
     return "\n".join(rows)
 
 
+def _brief(step: Step) -> str:
+    """Return a step of which there are too many: its size, why it is blocked, and what must not be missed."""
+    rows = [_line(step, human_bytes(lines.size(step)))]
+    if step.blocked is not None:
+        rows.append(shorten(_detail("blocked", name(step.blocked)), _BRIEF))
+    return "\n".join([*rows, *(shorten(_detail(word, what), _BRIEF) for word, what in review.alarms(step))])
+
+
+def _line(step: Step, *words: str) -> str:
+    symbol = "-" if step.action is Action.PRUNE and step.blocked is None else lines.symbol(step)[0]  # `-` is red
+    said = (f"{symbol} {step.action.value:<9}", name(str(step.address)), *words)
+    return shorten("  ".join(word for word in said if word), _ROW)
+
+
+def _detail(word: str, what: str) -> str:
+    return shorten(f"    {word}: {what}", _ROW)
+
+
 def _notes(plan: Plan, room: int) -> str:
-    """Return what stands beside the steps, as a list, as far as there is room."""
-    items = [_handover(each) for each in review.handovers(plan)]
+    """Return what stands beside the steps, as a list, as far as there is room; what must not be missed first."""
+    items = [f"Warning: {inert_markdown(shorten(warning, 300))}" for warning in plan.warnings]
+    items += [
+        f"Policy, {each.severity}: {inert_markdown(shorten(f'{each.address}: {each.text}', 300))}"
+        for each in review.remarks(plan)
+    ]
     items += [
         f"{inert_markdown(shorten(location, 100))} is unreadable: {inert_markdown(shorten(place.why, 300))}"
         for location, place in plan.locations.items()
         if not place.readable
     ]
+    items += [_handover(each) for each in review.handovers(plan)]
     items += [
         f"{inert_markdown(shorten(location, 100))} was seen by {inert_markdown(shorten(place.observed, 40))}"
         for location, place in plan.locations.items()
@@ -209,11 +239,6 @@ def _notes(plan: Plan, room: int) -> str:
         items.append(f"{files} ({human_bytes(plan.unmanaged_bytes)}) not managed; never touched")
     if plan.strangers:
         items.append(strangers.summary(plan).removesuffix("."))
-    items += [f"Warning: {inert_markdown(shorten(warning, 300))}" for warning in plan.warnings]
-    items += [
-        f"Policy, {each.severity}: {inert_markdown(shorten(f'{each.address}: {each.text}', 300))}"
-        for each in review.remarks(plan)
-    ]
     if room < 100:
         return ""
     shown, left = "", room - 80

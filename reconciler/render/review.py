@@ -11,6 +11,9 @@ from reconciler.plan import Action, FileRow, Finding, Plan, Step
 from reconciler.render.lines import counted, name
 from reconciler.rules import UNKNOWN
 
+_WAY = " -> "
+_ALARMS = ("gated", "active content")
+
 
 class Disk(NamedTuple):
     """What a plan does to the file system of a location, in bytes. `free` is None where nobody can tell."""
@@ -46,11 +49,16 @@ def facts(step: Step) -> Iterator[tuple[str, str]]:
         yield "bytes", told
     if arriving or step.before is None:
         licenses = [step.after.license] if step.before is None else [step.before.license, step.after.license]
-        yield "license", " -> ".join(dict.fromkeys(name(each or UNKNOWN) for each in licenses))
+        yield "license", _WAY.join(dict.fromkeys(name(each or UNKNOWN) for each in licenses))
         if step.after.gated:
             yield "gated", "upstream asks everybody to agree to something first"
     if told := _active(arriving):
         yield "active content", told
+
+
+def alarms(step: Step) -> list[tuple[str, str]]:
+    """Return what of `facts` a reviewer must not miss: another licence, gated, active content."""
+    return [(word, what) for word, what in facts(step) if word in _ALARMS or (word == "license" and _WAY in what)]
 
 
 def disks(plan: Plan) -> list[Disk]:
