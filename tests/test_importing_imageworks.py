@@ -177,6 +177,92 @@ def test_each_quant_of_a_directory_gets_the_record_of_its_quant(machine: Machine
     assert any("IQ4_XS" in file for file in quant["xs"])
 
 
+def test_a_record_of_several_quants_is_of_the_one_that_it_names_whatever_stands_first(machine: Machine) -> None:
+    """The control: in the order of names IQ4_XS comes first, and would get the name and the roles of the other."""
+    root = weights(machine)
+    registry(machine.here / "old", discovered=[
+        of_hub("tiny_(Q4_K_M)", root, GGUF, quantization="q4_k_m", download_files=sorted(machine.ggufs), roles=["chat"])
+    ])  # fmt: skip
+
+    machine.take("imageworks", "old")
+
+    said = variants(machine)
+    assert list(said["tiny_(Q4_K_M)"].files) == ["Tiny-Q4_K_M.gguf"]
+    assert len(said) == 2
+    assert machine.loaded().manifest.roles == {"chat": ["tiny_(Q4_K_M)"]}
+
+
+def test_what_only_lay_in_the_directory_is_not_asked_of_the_repository(machine: Machine) -> None:
+    litter = ["config.json:Zone.Identifier", "chat_template.jinja:mshield", "logs/server.log", "config.json.orig",
+              "config - Copy.json", "desktop.ini", ".git/HEAD", "config.json~"]  # fmt: skip
+    root = weights(machine)
+    files = [*machine.chat, *litter]
+    registry(machine.here / "old", discovered=[of_hub("a", root, CHAT, download_files=files)])
+    registry(machine.here / "away", discovered=[of_hub("b", "/away/w", CHAT, download_files=files)])
+    put(root / CHAT, dict.fromkeys(litter, b"x"))
+
+    machine.take("imageworks", "old", "--offline")
+    machine.take("imageworks", "away", "--offline")
+
+    assert [list(said.files) for said in variants(machine).values()] == [sorted(machine.chat)] * 2
+    assert machine.run("lock", "box.yaml").code == 0
+
+
+def test_a_placeholder_is_not_promised_to_be_fetched(machine: Machine) -> None:
+    registry(machine.here / "old", discovered=[
+        of_ollama("nothing", "None", download_path="ollama://None"), of_hub("lost", machine.here / "w", "existing/x"),
+    ], curated=[{"name": "people", "roles": ["chat"]}])  # fmt: skip
+    (machine.here / "w").mkdir()
+
+    told = whys(machine.take("imageworks", "old", "--include-missing"), "left-out")
+
+    assert told["nothing"] == "neither a source nor a path: a placeholder"
+    assert told["people"] == "neither a source nor a path: a placeholder; it served chat"
+    assert "--include-missing" not in told["lost"]  # the owner is a word of the downloader's, not one of the Hub's
+
+
+def test_another_way_to_write_the_name_of_a_model_is_no_other_name(machine: Machine) -> None:
+    registry(
+        machine.here / "old", discovered=[of_ollama("m", "alice/model"), of_ollama("n", "b:1", served_model_id="x")]
+    )
+
+    machine.take("imageworks", "old", "--offline")
+
+    assert {name: said.served_as for name, said in variants(machine).items()} == {"m": None, "n": "x"}
+
+
+def test_what_no_manifest_can_hold_is_told_and_all_else_is_taken(machine: Machine) -> None:
+    deep: Any = 1
+    for _ in range(99):
+        deep = [deep]
+    odd = {
+        "": 1,
+        "nul": "a\0b",
+        "half": "\ud800",
+        "deep": deep,
+        "keys": {"": 1},
+        "many": [1] * 9999,
+        "fine": {"a": [1]},
+    }
+    registry(machine.here / "old", discovered=[
+        of_hub("a", weights(machine), CHAT, metadata=odd, roles=["chat", "a\nb", "<<"],
+               generation_defaults={"\ufb01": 1, "fi": 2, "top_k": 3})
+    ])  # fmt: skip
+
+    report = machine.take("imageworks", "old")
+
+    [said] = variants(machine).values()
+    assert {key: value for key, value in said.metadata.items() if key != "imageworks"} == {"fine": {"a": [1]}}
+    assert "generation_defaults" not in said.metadata["imageworks"]
+    why = whys(report, "imported")["a"]
+    assert "too long for a manifest, and left in its registry: metadata.many" in why
+    assert machine.loaded().manifest.roles == {"chat": ["a"]}
+    assert "no name that a role can have: " in why
+    for field in ("metadata.nul", "metadata.half", "generation_defaults"):
+        assert field in why or "and 1 more" in why
+    assert machine.run("validate", "box.yaml").code == 0
+
+
 def test_a_verdict_that_the_files_contradict_is_told_and_not_taken_over(machine: Machine) -> None:
     registry(machine.here / "old", discovered=[of_hub("a", weights(machine), CHAT, quantization="awq")])
 

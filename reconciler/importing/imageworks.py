@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from reconciler.errors import InputError
 from reconciler.importing import oldbooks, ollama, shelves
-from reconciler.importing.adopting import Place, declared, enriched, store_of
+from reconciler.importing.adopting import Place, declared, enriched, known_as, store_of
 from reconciler.importing.found import Found, Request, Row
 from reconciler.importing.looking import look, sort_out
-from reconciler.importing.oldrecords import INCLUDE_KEY, Told, tell
+from reconciler.importing.oldrecords import INCLUDE_KEY, Told, repository_files, tell
 from reconciler.importing.parts import is_book, is_weight
 from reconciler.importing.shelves import Shelf
 from reconciler.inert import few, inert
@@ -61,7 +61,7 @@ def _odd(records: Iterable[Told]) -> Iterator[Row]:
             fields[key].append(told.name)
     for key, held in sorted(fields.items()):
         why = f"`{key}` is the word None, which says nothing: {few(held)}"
-        yield Row("finding", f"{len(held)} records", why, "")
+        yield Row("finding", "1 record" if len(held) == 1 else f"{len(held)} records", why, "")
 
 
 def _unwanted(told: Told, request: Request) -> str:
@@ -74,9 +74,9 @@ def _unwanted(told: Told, request: Request) -> str:
         return f"the record of a test: {why}; `--include-testing` takes it"
     if told.deprecated:
         there = "; its files stay where they are, unmanaged" if told.path and Path(told.path).exists() else ""
-        return f"marked as deprecated{there}"
+        return f"marked as deprecated{_served(told)}{there}"
     if not told.source and not told.path:
-        return "neither a source nor a path: a placeholder"
+        return f"neither a source nor a path: a placeholder{_served(told)}"
     return ""
 
 
@@ -205,18 +205,37 @@ def _of_root(root: Path, held: Sequence[tuple[_Home, Told]], request: Request) -
     kept, rows = sort_out(root, below)
     yield from rows
     rest, known = shelves.without_declared(root, kept, request)
-    yield from known
-    done = {"/".join(Path(row.where).relative_to(root).parts[:2]) for row in known}
+    yield from _known(root, known, wanted, request)
+    done = {_shelf_of(row, root) for row in known}
     shelved = [shelf for shelf in shelves.shelve(rest)[0] if shelf.path in wanted]
     place = _place(root, [told for _, told in held], request)
     yield from _shelved(root, shelved, wanted, place, request)
-    for shelf in wanted.keys() - {shelf.path for shelf in shelved} - done:
+    fresh = {shelf.path for shelf in shelved}
+    for told in (told for shelf in sorted(done - fresh) for told in wanted[shelf]):
+        yield from _lost(told, place, f"none of the files in {inert(told.path)} is of it", request)
+    for shelf in wanted.keys() - fresh - done:
         there = (root / shelf).is_dir()
         why = (
             f"no weights in {inert(str(root / shelf))}" if there else f"its files are gone: {inert(str(root / shelf))}"
         )
         for told in wanted[shelf]:
             yield from _lost(told, place, why, request)
+
+
+def _known(root: Path, rows: Sequence[Row], wanted: dict[str, list[Told]], request: Request) -> Iterator[Found | Row]:
+    """Yield what the records say of variants that the manifest has already; those records are taken out of `wanted`."""
+    held = {row.what: _held(root, row, request) for row in rows}
+    chosen = _chosen(list(held.values()), root, wanted)
+    for row in rows:
+        told = chosen.get(id(held[row.what]))
+        yield row if told is None else known_as(row.what, told, row.where)
+
+
+def _held(root: Path, row: Row, request: Request) -> Found:
+    """Return a declared variant with the names of its files, which tell its quantisation."""
+    folder = f"{os.path.realpath(root)}/{_shelf_of(row, root)}/"
+    names = [path for path, holder in request.declared.items() if holder == row.what and path.startswith(folder)]
+    return Found({"source": "", "files": [path.removeprefix(folder) for path in names]}, where=row.where)
 
 
 def _shelved(
@@ -226,33 +245,54 @@ def _shelved(
     answers = list(shelves.gather(root, shelved, request, name=place[0]))
     place = next((each.location for each in answers if isinstance(each, Found) and each.location), place)
     left = {path: list(records) for path, records in wanted.items()}
+    chosen = _chosen([each for each in answers if isinstance(each, Found)], root, left)
     for each in answers:
-        shelf = "/".join(Path(each.where).relative_to(root).parts[:2]) if each.where else ""
+        shelf = _shelf_of(each, root)
         if isinstance(each, Found):
-            told = _chosen(each, left.get(shelf, []))
+            told = chosen.get(id(each))
             yield enriched(each, told, root / shelf) if told is not None else each
         elif each in untold and (unlocked := _unlocked(untold[each], left[shelf], place)):
             yield from unlocked
         else:
             records = left.get(shelf, [])
             told_of = f" (recorded as {few([told.name for told in records])})" if records else ""
-            yield each._replace(why=each.why + told_of)
+            hint = "; `--local` takes it as it lies" if each.what.startswith("hf:") and each.kind == "left-out" else ""
+            yield each._replace(why=each.why + told_of + ("" if request.local else hint))
 
 
-def _chosen(found: Found, left: list[Told]) -> Told | None:
-    """Take the record that a variant of a directory is: the one of its quant, else the first that is left."""
-    text = str(found.variant).lower() + str([file.path for file in found.pin.files] if found.pin else "").lower()
-    told = next((told for told in left if told.quant and told.quant in text), left[0] if left else None)
-    if told is not None:
-        left.remove(told)
-    return told
+def _shelf_of(each: Found | Row, root: Path) -> str:
+    return "/".join(Path(each.where).relative_to(root).parts[:2]) if each.where else ""
+
+
+def _chosen(found: Sequence[Found], root: Path, left: Mapping[str, list[Told]]) -> dict[int, Told]:
+    """Return by the id of a variant the record that it is, and take that out of `left`.
+
+    Of the variants in one directory each gets the record of its quantisation, whatever their order; then what is left
+    goes to what is left, as a record may be wrong in this.
+    """
+    chosen: dict[int, Told] = {}
+    for is_sure in (True, False):
+        for each in found:
+            held = left.get(_shelf_of(each, root), [])
+            told = None if id(each) in chosen else next((told for told in held if not is_sure or _is(told, each)), None)
+            if told is not None:
+                held.remove(told)
+                chosen[id(each)] = told
+    return chosen
+
+
+def _is(told: Told, found: Found) -> bool:
+    """Whether a record names the quantisation of a variant."""
+    paths = [file.path for file in found.pin.files] if found.pin else []
+    return bool(told.quant) and told.quant in f"{found.variant} {paths}".lower()
 
 
 def _unlocked(shelf: Shelf, records: Sequence[Told], place: Place) -> list[Found]:
     """Return variants as the records say them, for files whose commit nobody can tell without the Hub."""
+    why, files = "not locked: its commit is not known; `reconciler lock` asks the Hub", repository_files(shelf.files)
     return [
-        declared(told, place, "not locked: its commit is not known; `reconciler lock` asks the Hub", list(shelf.files))
-        for told in records if told.repository == shelf.repository and any(map(is_weight, shelf.files))
+        declared(told, place, why, files)
+        for told in records if told.repository == shelf.repository and any(map(is_weight, files))
     ]  # fmt: skip
 
 
@@ -261,5 +301,10 @@ def _lost(told: Told, place: Place, why: str, request: Request) -> Iterator[Foun
     if "missing" in request.also and told.source:
         yield declared(told, place, why)
         return
-    roles = f"; it served {few(told.roles)}" if told.roles else ""
-    yield Row("left-out", told.name, f"{why}{roles}; {_GONE}", told.file)
+    hint = f"; {_GONE}" if told.source else ""
+    yield Row("left-out", told.name, f"{why}{_served(told)}{hint}", told.file)
+
+
+def _served(told: Told) -> str:
+    """Say which roles the manifest does not get with a record."""
+    return f"; it served {few(told.roles)}" if told.roles else ""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from reconciler import references
 from reconciler.detect import rules
 from reconciler.importing.oldbooks import Entry, as_map, text
+from reconciler.inert import few, inert
 from reconciler.ollama import names
 from reconciler.ollama.names import Name
 
@@ -22,7 +24,9 @@ PATTERNS_KEY = "IMAGEWORKS_TEST_MODEL_PATTERNS"
 INCLUDE_KEY = "IMAGEWORKS_IMPORT_INCLUDE_TESTING"
 
 _LONGEST = 2000
-"""Characters of a text that the manifest takes over: whole licences stand in these records."""
+"""Characters and things of a field that the manifest takes over: whole licences stand in these records."""
+_DEEPEST = 16
+"""Levels of objects and lists in a field that the manifest takes over."""
 _OURS = frozenset({
     "registry_layer", "created_from_download", "files_downloaded", "verified_complete", "huggingface_id", "branch",
     "migrated", "registered_at", "cleaned_up", "testing",
@@ -34,6 +38,14 @@ _KEPT = ("display_name", "generation_defaults", "backend_alternatives", "model_a
 _SHORT = ("text", "vision", "embedding", "audio", "thinking", "reasoning", "tools")
 """Capabilities; the other forty words of a record mean the same as these."""
 _CONTAINERS = ("gguf", "safetensors")
+_NOBODY = "existing"
+"""The owner that the downloader made up for what was there before it."""
+_LITTER = re.compile(
+    r":[^/]*$|(^|/)(logs|__pycache__|\.[^/]*)/|\.(log|orig|old|bak|tmp|swp|copy)$|~$| - Copy\b"
+    r"|(^|/)(\.DS_Store|Thumbs\.db|desktop\.ini)$",
+    re.IGNORECASE,
+)
+"""Streams of Windows (`x.json:Zone.Identifier`), logs, copies made by hand, what the desktops of systems write."""
 
 
 class Told(NamedTuple):
@@ -76,7 +88,8 @@ def tell(entry: Entry, environ: Mapping[str, str]) -> Told:
     model = _model(said, path)
     repository, branch = ("", "") if model else _repository(source, metadata, said, path)
     served = text(said, "served_model_id")
-    roles = tuple(dict.fromkeys(role for role in _list(said, "roles") if isinstance(role, str) and role.strip()))
+    listed = dict.fromkeys(role for role in _list(said, "roles") if isinstance(role, str) and role.strip())
+    roles = tuple(role for role in listed if _is_name(role))
     ranks = {
         role: number
         for role, number in as_map(said, "role_priority").items()
@@ -85,21 +98,31 @@ def tell(entry: Entry, environ: Mapping[str, str]) -> Told:
     variant: dict[str, Any] = {}
     if (backend := text(said, "backend")) and backend not in ("unassigned", "ollama"):
         variant["backend"] = backend
-    if served and served != entry.name and not (model and served == model.short):
+    if served and served != entry.name and not (model and _is_name_of(served, model)):
         variant["served_as"] = served
     if license_ := text(said, "license"):
         variant["license"] = license_
     if as_map(said, "version_lock").get("locked") is True:
         variant["protect"] = True
     extras, notes = _extras(said, metadata, config)
+    if odd := [inert(role) for role in listed if role not in roles]:
+        notes = (*notes, f"no name that a role can have: {few(odd)}")
     if extras:
         variant["metadata"] = extras
-    files = tuple(name for name in _list(said, "download_files") if isinstance(name, str) and name)
+    files = repository_files(name for name in _list(said, "download_files") if isinstance(name, str) and name)
     return Told(
         entry.name, entry.file, model, repository, branch, path, text(said, "download_location"), variant, files,
         _quant(said), roles, ranks, notes, said.get("deprecated") is True,
         _test(entry.name, metadata, environ), _oddities(said),
     )  # fmt: skip
+
+
+def repository_files(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the paths that a repository may hold: not what systems, editors and servers leave beside its files.
+
+    The downloader recorded whatever lay in a directory; asked for by a manifest, no repository has it.
+    """
+    return tuple(path for path in paths if not _LITTER.search(path))
 
 
 def container(said: Mapping[str, Any]) -> str:
@@ -110,7 +133,7 @@ def container(said: Mapping[str, Any]) -> str:
 
 def _path(told: str) -> str:
     if told.startswith("ollama:"):
-        return told
+        return "" if told.removeprefix("ollama:").strip("/") in ("", "None") else told
     path = os.path.expanduser(told)  # noqa: PTH111  as text: it may be of another machine
     return path.rstrip("/") if path.startswith("/") else ""
 
@@ -131,6 +154,23 @@ def _model(said: Mapping[str, Any], path: str) -> Name | None:
     return None
 
 
+def _is_name(role: str) -> bool:
+    from reconciler.declared import check_name
+
+    try:
+        return bool(check_name(role))
+    except ValueError:
+        return False
+
+
+def _is_name_of(served: str, model: Name) -> bool:
+    """Whether a text names a model of Ollama, which has several ways to write one name."""
+    try:
+        return names.parse(served).key == model.key
+    except ValueError:
+        return False
+
+
 def _repository(
     source: Mapping[str, Any], metadata: Mapping[str, Any], said: Mapping[str, Any], path: str
 ) -> tuple[str, str]:
@@ -138,11 +178,13 @@ def _repository(
     told = [text(source, "huggingface_id"), text(metadata, "huggingface_id")]
     told += [alias for alias in _list(said, "model_aliases") if isinstance(alias, str) and alias.count("/") == 1]
     branch = text(metadata, "branch")
-    owner, _, model = path.rpartition("/")[0].rpartition("/")[2], "", path.rpartition("/")[2]
-    if owner and model and owner != "existing":
+    owner, model = path.rpartition("/")[0].rpartition("/")[2], path.rpartition("/")[2]
+    if owner and model:
         told.append(f"{owner}/{model.partition('@')[0]}")
         branch = branch or model.partition("@")[2]
     for repository in told:
+        if repository.startswith(f"{_NOBODY}/"):
+            continue
         name, _, given = repository.partition("@")
         try:
             references.parse(f"hf:{name}")
@@ -170,21 +212,50 @@ def _extras(
     said: Mapping[str, Any], metadata: Mapping[str, Any], config: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return what the manifest has no field for, and a note on what is too long for it."""
-    kept = {key: value for key, value in metadata.items() if key not in _OURS and _says(value)}
-    long = sorted(key for key, value in kept.items() if _length(value) > _LONGEST)
-    facts = {key: _trimmed(value) for key, value in kept.items() if key not in long}
-    beside = {key: said[key] for key in _KEPT if _says(_trimmed(said.get(key)))}
-    beside["backend_config"] = {key: value for key, value in config.items() if key != "model_path" and _says(value)}
-    beside["capabilities"] = [word for word in _SHORT if as_map(said, "capabilities").get(word) is True]
-    if _slug(beside.get("display_name")) == _slug(said.get("name")):
-        beside.pop("display_name", None)
+    facts = {key: _trimmed(value) for key, value in metadata.items() if key not in _OURS}
+    own = {key: _trimmed(said.get(key)) for key in _KEPT}
+    own["backend_config"] = {key: value for key, value in config.items() if key != "model_path" and _says(value)}
+    own["capabilities"] = [word for word in _SHORT if as_map(said, "capabilities").get(word) is True]
+    if _slug(own.get("display_name")) == _slug(said.get("name")):
+        del own["display_name"]
     if not as_map(said, "chat_template").get("path"):
-        beside.pop("chat_template", None)
-    own = {key: _trimmed(value) for key, value in beside.items() if _says(_trimmed(value))}
-    notes = (f"too long for a manifest, and left in its registry: metadata.{', metadata.'.join(long)}",) if long else ()
-    facts = {key: value for key, value in facts.items() if _says(value)}
-    whole = {**facts, **({"imageworks": own} if own else {})}
-    return _plain(whole), notes
+        del own["chat_template"]
+    told = {("metadata", key): value for key, value in facts.items() if _says(value)}
+    own = {**as_map(facts, "imageworks"), **own}  # of a record that came from a manifest
+    told.pop(("metadata", "imageworks"), None)
+    told |= {("", key): value for key, value in own.items() if _says(value)}
+    refused = {name: why for name, value in told.items() if (why := _why_not({name[1]: value}))}
+    kept = {name: _plain(value) for name, value in told.items() if name not in refused}
+    held = {key: value for (group, key), value in kept.items() if not group}
+    whole = {key: value for (group, key), value in kept.items() if group} | ({"imageworks": held} if held else {})
+    return whole, tuple(
+        f"{why}, and left in its registry: {few(fields)}" for why, fields in sorted(_by_reason(refused).items())
+    )
+
+
+def _by_reason(refused: Mapping[tuple[str, str], str]) -> Mapping[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for (group, key), why in sorted(refused.items()):
+        found.setdefault(why, []).append(inert(f"{group}.{key}" if group else key))
+    return found
+
+
+def _why_not(value: object, depth: int = 0) -> str:
+    """Say why a manifest does not take a value over, '' when it does."""
+    if not depth and _length(value) > _LONGEST:
+        return "too long for a manifest"
+    inner: Iterable[object] = ()
+    if isinstance(value, str):
+        is_text = "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+        return "" if is_text else "no text that a manifest can hold"
+    if isinstance(value, Mapping):
+        names = {unicodedata.normalize("NFKC", key) for key in value}
+        if "" in value or len(names) < len(value) or depth > _DEEPEST:
+            return "no object that a manifest can hold"
+        inner = (*value, *value.values())
+    elif isinstance(value, list):
+        inner = value if depth <= _DEEPEST else ("\0",)
+    return next((why for each in inner if (why := _why_not(each, depth + 1))), "")
 
 
 def _slug(value: object) -> str:
@@ -204,10 +275,11 @@ def _says(value: object) -> bool:
 
 
 def _length(value: object) -> int:
+    """Return how much a value is: its characters, and one for each thing in it."""
     if isinstance(value, str):
         return len(value)
     inner = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else []
-    return sum(map(_length, inner))
+    return len(inner) + sum(map(_length, inner))
 
 
 def _plain(value: Any) -> Any:
