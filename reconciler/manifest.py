@@ -213,22 +213,30 @@ def _extra_paths(manifest: Manifest) -> tuple[dict[str, ExtraPaths | Problem], l
     """Read what ComfyUI is told besides; a file that cannot be read stops what goes to its location, and no more."""
     found: dict[str, ExtraPaths | Problem] = {}
     texts: list[bytes] = []
-    home = find_home() or ""
     for name, place in manifest.locations.items():
         if place.extra_model_paths is None:
             continue
-        file = place.extra_model_paths
         try:
-            data = _bounded(file)
-            found[name] = extra_paths.parse(data.decode("utf-8-sig"), file, home=home, environ=os.environ)
+            found[name], data = read_extra(place.extra_model_paths)
             texts.append(data)
         except ManifestError as error:
             found[name] = error.problems[0]
-        except UnicodeDecodeError:
-            found[name] = Problem(file, "not UTF-8 text")
-        except OSError as error:
-            found[name] = Problem(file, f"cannot be read: {error.strerror}", "ComfyUI is told of its folders there")
     return found, texts
+
+
+def read_extra(file: str) -> tuple[ExtraPaths, bytes]:
+    """Return what an `extra_model_paths.yaml` at an absolute path says, and its bytes.
+
+    Raise ManifestError when it cannot be read, and for what would stop ComfyUI.
+    """
+    try:
+        data = _bounded(file)
+        return extra_paths.parse(data.decode("utf-8-sig"), file, home=find_home() or "", environ=os.environ), data
+    except UnicodeDecodeError:
+        raise ManifestError("not UTF-8 text", where=file) from None
+    except OSError as error:
+        hint = "ComfyUI is told of its folders there"
+        raise ManifestError(f"cannot be read: {error.strerror}", where=file, hint=hint) from None
 
 
 def _bounded(file: str) -> bytes:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from importing_kit import CHAT, GGUF, cache, manifest_text, whys
+from importing_kit import CHAT, GGUF, cache, manifest_text, put, whys
 from takeover_kit import of_hub, of_ollama, registry
 from ten_tools_kit import IQ4, Q4, TenTools, a_home_of_ten_tools
 
-from reconciler.importing.usual import TOOLS
+from reconciler.hub.diffusion import image_model
+from reconciler.importing.usual import TOOLS, find
 
 
 @pytest.fixture
@@ -119,7 +123,6 @@ def test_a_second_look_at_every_place_changes_no_byte(machine: TenTools) -> None
 
 
 def test_no_file_is_read_twice_by_init_and_plan(machine: TenTools, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
     import time
 
     old = time.time_ns() - 10**12  # a file that was just written is not remembered: it could change once more
@@ -275,3 +278,112 @@ def test_a_record_of_a_quant_that_is_not_here_is_told_though_the_directory_is_kn
 
     assert "it served chat" in whys(report, "left-out")["q8_0"]
     assert len(machine.loaded().manifest.roles["chat"]) == 2
+
+
+A_LORA = image_model("lora", 61)
+
+
+def an_extra_file(machine: TenTools, text: str) -> Path:
+    """Tell the ComfyUI of more folders; a LoRA lies in one of them."""
+    put(machine.here / "shared/comfy", {"my-loras/styles/ink.safetensors": A_LORA, "notes/stray.safetensors": A_LORA})
+    file = machine.home / "ComfyUI/extra_model_paths.yaml"
+    file.write_text(text.format(here=machine.here, home=machine.home))
+    return file
+
+
+EXTRA = """\
+shared:
+  base_path: {here}/shared/comfy
+  loras: my-loras
+  vae: my-vae
+a111:
+  base_path: {home}/stable-diffusion-webui
+  loras: models/Lora
+  checkpoints: models/Stable-diffusion
+"""
+
+
+def test_the_folders_that_comfyui_is_told_of_are_taken_over_and_the_file_is_named(machine: TenTools) -> None:
+    file = an_extra_file(machine, EXTRA)
+    before = machine.prints()
+
+    machine.init("--offline")
+
+    places = machine.loaded().manifest.locations
+    assert {name: (each.store, each.root) for name, each in places.items() if each.store in ("comfyui", "a1111")} == {
+        "comfyui": ("comfyui", f"{machine.home}/ComfyUI/models"),
+        "comfyui-2": ("comfyui", f"{machine.here}/shared/comfy"),
+        "a1111": ("a1111", f"{machine.home}/stable-diffusion-webui"),
+    }  # fmt: skip
+    assert {places[name].extra_model_paths for name in ("comfyui", "comfyui-2")} == {str(file)}
+    [ink] = [each for each in machine.loaded().manifest.variants.values() if each.location == "comfyui-2"]
+    assert (ink.kind, ink.subfolder) == ("lora", "styles")  # and what lies in no such folder is not ComfyUI's
+    assert {step[:2] for step in machine.steps().values()} == {("normalize", "adopt")}
+    assert machine.run("apply", "box.yaml", "--yes", "--offline").code == 0
+    assert machine.run("plan", "box.yaml", "--detailed-exitcode", "--offline").code == 0
+    assert machine.prints() == before
+    report = machine.take("comfyui", str(machine.home / "ComfyUI"), "--offline")
+    assert (report["summary"]["imported"], report["written"]) == (0, [])
+
+
+def test_a_file_that_comfyui_could_not_read_is_told_and_the_rest_is_taken(machine: TenTools) -> None:
+    an_extra_file(machine, "shared:\n  loras: [a, b]\n")
+
+    value = machine.init("--offline")
+
+    assert "its folders are not looked at" in whys(value, "problem")["extra_model_paths.yaml"]
+    assert machine.loaded().manifest.locations["comfyui"].extra_model_paths is None
+    assert {step[:2] for step in machine.steps().values()} == {("normalize", "adopt")}
+
+
+def test_folders_right_in_the_home_get_no_location_that_would_be_the_home(machine: TenTools) -> None:
+    put(machine.home / "my-loras", {"ink.safetensors": A_LORA})
+    an_extra_file(machine, "mine:\n  loras: {home}/my-loras\n")
+
+    value = machine.init("--offline")
+
+    assert "give it a directory of its own" in whys(value, "left-out")[f"{machine.home}/my-loras"]
+    assert str(machine.home) not in {each.root for each in machine.loaded().manifest.locations.values()}
+
+
+def test_a_comfyui_whose_models_all_lie_elsewhere_is_found(machine: TenTools) -> None:
+    for path in machine.home.glob("ComfyUI/models/*/*.safetensors"):
+        path.unlink()
+    an_extra_file(machine, EXTRA)
+
+    assert [(each.files, each.kind) for each in find(os.environ, "linux") if each.kind == "comfyui"] == [(2, "comfyui")]
+
+
+def test_doctor_tells_of_folders_that_a_location_does_not_name(machine: TenTools) -> None:
+    machine.init("--offline")
+    file = an_extra_file(machine, EXTRA)
+
+    told = machine.run("doctor", "box.yaml", "--offline", "--json").json
+
+    assert [check["hint"] for check in told["checks"] if str(file) in check["found"]]
+
+
+def test_civitai_is_asked_once_for_all_web_interfaces(machine: TenTools) -> None:
+    machine.init()
+
+    asked = [call.path for call in machine.civitai.requests if call.path.endswith("/by-hash/ids")]
+    assert len(asked) == 1
+    sources = {each.location: each.source for each in machine.loaded().manifest.variants.values()}
+    assert sources["a1111"] == next(
+        each.source for each in machine.loaded().manifest.variants.values() if each.kind == "lora"
+    )
+
+
+def test_a_note_beside_one_copy_tells_where_the_other_comes_from(machine: TenTools) -> None:
+    digest = hashlib.sha256(A_LORA).hexdigest()
+    note = {"id": 345, "modelId": 12, "files": [{"name": "ink.safetensors", "hashes": {"SHA256": digest}}]}
+    put(
+        machine.home / "ComfyUI/models/loras",
+        {"ink.safetensors": A_LORA, "ink.civitai.info": json.dumps(note).encode()},
+    )
+    put(machine.home / "stable-diffusion-webui/models/Lora", {"other name.safetensors": A_LORA})
+
+    machine.init("--offline")
+
+    known = [each for each in machine.loaded().manifest.variants.values() if each.source == "civitai:12@345"]
+    assert sorted((each.location, each.served_as) for each in known) == [("a1111", "other name"), ("comfyui", None)]

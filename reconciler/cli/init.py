@@ -158,8 +158,9 @@ def _take(draft: Draft, places: Sequence[Usual], *, offline: bool, must: bool) -
 
     world = session.upstream(None, offline=offline)
     with Digests(session.digest_cache()) as digests:
-        for place in places:
-            args = [place.path] if place.path else []
+        for group in [[each] for each in places] if must else _together(places):
+            place = group[0]
+            args = [each.path for each in group if each.path]
             request = request_of(draft.now, args, os.environ, world, digests, session.reading(), local=True)
             try:
                 gathered = [
@@ -174,6 +175,14 @@ def _take(draft: Draft, places: Sequence[Usual], *, offline: bool, must: bool) -
             draft.take(gathered)
         for warning in digests.warnings:
             session.tell(f"warning: {warning}")
+
+
+def _together(places: Iterable[Usual]) -> list[list[Usual]]:
+    """Return the places in groups that are looked at at once: all web interfaces, so that Civitai is asked once."""
+    from itertools import groupby
+
+    groups = [(subject, list(held)) for subject, held in groupby(places, key=lambda each: each.tool.subject)]
+    return [part for subject, held in groups for part in ([held] if subject == "comfyui" else [[one] for one in held])]
 
 
 def _called(each: Found | Row, place: Usual) -> Found | Row:

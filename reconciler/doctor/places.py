@@ -31,6 +31,7 @@ def examine(loaded: Loaded, registry: Registry) -> Iterator[Check]:
     mounted = {name: filesystems.mount_of(_nearest(place), known) for name, place in seen.items()}
     for name, place in seen.items():
         yield from _location(place, mounted[name], loaded.manifest.policy.min_free, place.root in recorded)
+        yield from _elsewhere(place, loaded)
     yield from sharing({name: mounted[name] for name, place in seen.items() if place.readable})
 
 
@@ -54,6 +55,17 @@ def _location(place: ObservedLocation, mount: Mount | None, min_free: int, is_re
         told = f"{human_bytes(place.free_bytes)} free, and policy.min_free is {human_bytes(min_free)}"
         yield Check(name, "problem", told, "free some space (`reconciler gc` empties the trash); downloads are blocked")
     yield from _leftovers(name, place)
+
+
+def _elsewhere(place: ObservedLocation, loaded: Loaded) -> Iterator[Check]:
+    """Yield what a ComfyUI reads besides a location that does not say so: its `extra_model_paths.yaml`."""
+    from reconciler.importing.homes import extra_of
+
+    file = extra_of(Path(place.root)) if place.store == "comfyui" else None
+    if file is not None and loaded.manifest.locations[place.name].extra_model_paths is None:
+        told = f"ComfyUI is told of more folders in {file}, and this location does not name that file"
+        hint = f"`extra_model_paths: {file}` in the location; `reconciler import comfyui {file.parent}` takes them over"
+        yield Check(f"location {place.name}", "warning", told, hint)
 
 
 def _leftovers(name: str, place: ObservedLocation) -> Iterator[Check]:

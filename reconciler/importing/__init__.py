@@ -41,7 +41,7 @@ IMPORTERS: Mapping[str, Subject] = MappingProxyType(
         "tree": Subject("reconciler.importing.tree", "DIR", "directories <owner>/<repo>, or loose files"),
         "imageworks": Subject("reconciler.importing.imageworks", "DIR", "a registry of the ImageWorks downloader"),
         "catalog": Subject("reconciler.importing.catalog", "DIR", "pages with download commands"),
-        "comfyui": Subject("reconciler.importing.comfyui", "DIR", "the models of a ComfyUI"),
+        "comfyui": Subject("reconciler.importing.comfyui", "DIR...", "the models of a ComfyUI or A1111"),
         "list": Subject("reconciler.importing.listed", "FILE...", "a list of references, or a script of downloads"),
         "workflow": Subject("reconciler.importing.workflow", "FILE...", "what ComfyUI workflows need"),
     }

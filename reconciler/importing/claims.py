@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from reconciler import references
+from reconciler.errors import ManifestError
 from reconciler.importing.places import Said, root_of
 from reconciler.ollama import names
 from reconciler.paths import collision_key
 from reconciler.sources import Request, selection
 from reconciler.state import Layout, Pin, Wish
 from reconciler.stores import STORES, store_of
+from reconciler.ui.extra_paths import ExtraPaths
 from reconciler.ui.kinds import ui_of
 from reconciler.ui.places import places
 
@@ -169,12 +172,32 @@ def _arranged(said: Mapping[str, Any], place: Said, pin: Pin) -> Layout | None:
     wish = Wish(
         served_as=said.get("served_as"), license=said.get("license"), kind=said.get("kind"),
         subfolder=said.get("subfolder") or "", names=place.get("names") or "", root=root,
-        folders=places(ui, root).placed if ui else {},
+        folders=places(ui, root, _extra(place)).placed if ui else {},
     )  # fmt: skip
     try:
         return store_of(place["store"]).layout(pin, wish)
     except ValueError:
         return None
+
+
+def _extra(place: Said) -> ExtraPaths | None:
+    """Return what ComfyUI is told of more folders, None for nothing; a file that cannot be read is told elsewhere."""
+    if not place.get("extra_model_paths"):
+        return None
+    file = os.path.expanduser(place["extra_model_paths"])  # noqa: PTH111  as text
+    try:
+        facts = os.stat(file)  # noqa: PTH116  as text
+        return _read_extra(file, facts.st_mtime_ns, facts.st_size)
+    except (OSError, ManifestError):
+        return None
+
+
+@lru_cache(maxsize=16)
+def _read_extra(file: str, _mtime_ns: int, _size: int) -> ExtraPaths:
+    """Read a file once for all the models that it places; another time or size of it is another file."""
+    from reconciler.manifest import read_extra
+
+    return read_extra(file)[0]
 
 
 def _claims(said: Mapping[str, Any], place: Said, pin: Pin, *, name: str) -> Iterator[tuple[Claim, str]]:

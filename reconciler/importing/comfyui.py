@@ -17,6 +17,7 @@ from reconciler.errors import InputError, ReconcilerError
 from reconciler.importing import images
 from reconciler.importing.claims import paths_of, request_of
 from reconciler.importing.found import Found, Request, Row
+from reconciler.importing.homes import Home, homes_of
 from reconciler.importing.looking import digests_of, hidden, look, sort_out
 from reconciler.importing.loose import of_one
 from reconciler.importing.parts import denied
@@ -27,7 +28,7 @@ from reconciler.ollama.names import SCHEME
 from reconciler.state import Artifact, Digest, ObservedFile, Pin
 from reconciler.ui import hashes
 from reconciler.ui.filenames import split
-from reconciler.ui.kinds import DRAWERS, Ui, ui_of
+from reconciler.ui.kinds import DRAWERS
 from reconciler.ui.places import kind_of_place, places
 from reconciler.ui.visible import is_weights
 
@@ -35,80 +36,98 @@ if TYPE_CHECKING:
     from reconciler.sources.civitaiapi import Match
 
 _THREADS = 8
-_COMFYUI = frozenset({"checkpoints", "loras", "diffusion_models", "text_encoders"})
 
 
 class _Model(NamedTuple):
     """One file of weights: where it lies, what it is, and what is claimed of it."""
 
-    ui: Ui
-    root: Path
+    home: Home
     file: ObservedFile
     digest: Digest
     claim: Claim
 
+    @property
+    def path(self) -> Path:
+        """The absolute path."""
+        return self.home.root / self.file.path
+
 
 def gather(request: Request) -> Iterator[Found | Row]:
-    """Yield a variant for each model below `DIR`, the directory of a web interface or its models."""
-    if len(request.args) != 1:
-        raise InputError("expected one directory", hint="`reconciler import comfyui DIR`")
-    ui, root = tree_of(Path(request.args[0]).expanduser().absolute(), request)
-    seen = look(ui, ui, root)
+    """Yield a variant for each model below each `DIR`, the directory of a web interface or its models.
+
+    Civitai is asked once for all of them.
+    """
+    if not request.args:
+        raise InputError("expected a directory", hint="`reconciler import comfyui DIR`")
+    models: list[_Model] = []
+    for home in _homes(request):
+        for each in [home] if isinstance(home, Row) else _models(home, request):
+            if isinstance(each, Row):
+                yield each
+            else:
+                models.append(each)
+    matches, trouble = _matches(models, request)
+    if trouble:
+        yield Row(
+            "problem", "civitai", trouble, few([str(home) for home in dict.fromkeys(m.home.root for m in models)])
+        )
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found = list(threads.map(lambda model: _found(model, matches.get(model.digest), request), models))
+    origins = {
+        model.digest: (answer.pin, answer.pin.files[0])
+        for model, answer in zip(models, found, strict=True)
+        if isinstance(answer, Found) and answer.pin is not None and not _is_local(answer)
+    }
+    for model, answer in zip(models, found, strict=True):
+        if isinstance(answer, Found) and _is_local(answer) and model.digest in origins:
+            yield _variant(model, *of_one(*origins[model.digest]), "these bytes are known by another copy of them")
+        else:
+            yield answer
+
+
+def _homes(request: Request) -> Iterator[Home | Row]:
+    """Yield the trees of every directory that was named, each once; of several, one that is none is a row."""
+    seen: set[str] = set()
+    for text in request.args:
+        try:
+            for home in homes_of(Path(text).expanduser().absolute(), request):
+                root = os.path.realpath(home.root) if isinstance(home, Home) else ""
+                if not root or root not in seen:
+                    yield home
+                seen |= {root} - {""}
+        except InputError as error:
+            if len(request.args) == 1:
+                raise
+            yield Row("problem", "comfyui", error.problems[0].summary, text)
+
+
+def _models(home: Home, request: Request) -> Iterator[_Model | Row]:
+    """Yield the files of weights of one tree, and what is known already or no model."""
+    root = home.root
+    seen = look(home.ui, home.ui, root)
     yield from hidden(seen)
-    kept, rows = sort_out(root, (file for path, file in seen.files.items() if _is_ours(path)))
+    kept, rows = sort_out(root, (file for path, file in seen.files.items() if _is_ours(path) and home.holds(path)))
     yield from rows
     rest, known = without_declared(root, kept, request)
     yield from known
     weights = [file for file in rest if is_weights(file.path)]
     digests = digests_of(root, weights, request, both=False)
-    models = []
     for file in weights:
+        where = str(root / file.path)
         if "/" not in file.path:
-            yield Row("left-out", file.path, "in no folder of a kind: no loader looks there", str(root / file.path))
+            yield Row("left-out", file.path, "in no folder of a kind: no loader looks there", where)
         elif why := denied([file.path], request.pickle):
-            yield Row("left-out", file.path, why, str(root / file.path))
+            yield Row("left-out", file.path, why, where)
         elif file.path not in digests:
-            yield Row("problem", file.path, "cannot be read", str(root / file.path))
+            yield Row("problem", file.path, "cannot be read", where)
         elif why := check_file(root / file.path) or "":
-            yield Row("left-out", file.path, f"incomplete: {inert(why)}", str(root / file.path))
+            yield Row("left-out", file.path, f"incomplete: {inert(why)}", where)
         else:
-            models.append(_Model(ui, root, file, digests[file.path]["sha256"], claim_of(root / file.path)))
-    matches, trouble = _matches(models, request)
-    if trouble:
-        yield Row("problem", "civitai", trouble, str(root))
-    with ThreadPoolExecutor(_THREADS) as threads:
-        yield from threads.map(lambda model: _found(model, matches.get(model.digest), request), models)
+            yield _Model(home, file, digests[file.path]["sha256"], claim_of(root / file.path))
 
 
-def tree_of(directory: Path, request: Request) -> tuple[Ui, Path]:
-    """Return which web interface a directory is of, and the root of its location; raise InputError for none.
-
-    A location that the manifest has there decides; else the folders do: `models/UNET` is SD.Next's,
-    `models/text_encoder` Forge's, `models/Stable-diffusion` A1111's, `checkpoints` ComfyUI's.
-    """
-    for root in (directory, directory / "models"):
-        store = request.arranged.get(os.path.realpath(root))
-        if store is not None and (ui := ui_of(store)) is not None:
-            return ui, root
-    inner = directory if directory.name.lower() == "models" else directory / "models"
-    names = _names(inner)
-    if "Stable-diffusion" in names:
-        web: Ui = "sdnext" if names & {"UNET", "Text-encoder"} else "forge" if "text_encoder" in names else "a1111"
-        return web, directory
-    for root in (inner, directory):
-        if _names(root) & _COMFYUI:
-            return "comfyui", root
-    raise InputError(
-        "no ComfyUI, A1111, Forge or SD.Next keeps models here", where=inert(str(directory)),
-        hint="name the directory that holds `models`, or ComfyUI's `models` itself",
-    )  # fmt: skip
-
-
-def _names(directory: Path) -> set[str]:
-    try:
-        return {entry.name for entry in os.scandir(directory) if entry.is_dir()}
-    except OSError:
-        return set()
+def _is_local(found: Found) -> bool:
+    return str(found.variant["source"]).startswith("file:")
 
 
 def _is_ours(path: str) -> bool:
@@ -159,7 +178,7 @@ def _asked(model: _Model, source: str, request: Request) -> Pin | None:
 
 def _local(model: _Model) -> Found | Row:
     """Return a variant whose source is the file itself, and say what of its origin is known and does not fit."""
-    path = model.root / model.file.path
+    path = model.path
     artifact = Artifact(path.name, model.file.size, model.digest, url=path.as_uri())
     return _variant(model, {"source": f"file:{path}"}, Pin(f"file:{path}", None, (artifact,)), _doubt(model, path))
 
@@ -184,11 +203,12 @@ def _doubt(model: _Model, path: Path) -> str:
 
 def _variant(model: _Model, said: Mapping[str, Any], pin: Pin, note: str) -> Found | Row:
     """Return the variant of a file, or why none of these folders can have it under the name that it has."""
-    root, path = str(model.root), model.file.path
-    found = places(model.ui, root)
+    home, path = model.home, model.file.path
+    root = str(home.root)
+    found = places(home.ui, root, home.extra)
     kind = kind_of_place(path, found.searched, root)
     folder, _, name = path.rpartition("/")
-    drawer = DRAWERS[model.ui].get(kind) if kind else None
+    drawer = DRAWERS[home.ui].get(kind) if kind else None
     placed = found.placed.get(kind, "") if kind else ""
     whole: dict[str, Any] = {**said}
     if kind and drawer and (folder == placed or folder.startswith(f"{placed}/")):
@@ -200,10 +220,10 @@ def _variant(model: _Model, said: Mapping[str, Any], pin: Pin, note: str) -> Fou
         whole["subfolder"] = below
     if name != pin.files[0].path.rpartition("/")[2]:
         whole["served_as"] = split(name)[0]
-    location = (model.ui, {"store": model.ui, "root": root})
-    family, where = split(name)[0], str(model.root / path)
+    location = (home.ui, home.said)
+    family, where = split(name)[0], str(model.path)
     if (wanted := [placed for placed, _ in paths_of(whole, location[1], pin)]) != [path]:
-        why = f"a location of {model.ui} would have {few(wanted)}; rename it" if wanted else "no name for it; rename it"
+        why = f"a location of {home.ui} would have {few(wanted)}; rename it" if wanted else "no name for it; rename it"
         return Row("left-out", path, inert(why), where)
     return Found(whole, pin, named=images.named(family, str(said["source"]), ""), location=location, notes=(note,),
                  where=where)  # fmt: skip

@@ -70,7 +70,10 @@ def tilde(said: Said) -> Said:
     home = os.path.expanduser("~").rstrip("/")  # noqa: PTH111  as text, without a Path's tidying
     return {
         key: "~" + value[len(home) :]
-        if key in ("root", "models") and home and isinstance(value, str) and value.startswith(home + "/")
+        if key in ("root", "models", "extra_model_paths")
+        and home
+        and isinstance(value, str)
+        and value.startswith(home + "/")
         else value
         for key, value in said.items()
     }

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from reconciler.importing import lmstudio
+from reconciler.importing.homes import extra_folders
 from reconciler.importing.parts import is_weight
 
 MOST = 200_000
@@ -125,7 +126,8 @@ def find(environ: Mapping[str, str], system: str = sys.platform) -> Iterator[Usu
             real = os.path.realpath(path)
             if any(real == other or real.startswith(f"{other}/") for other in taken):
                 continue
-            files, size = weigh(Path(path))
+            counts = [weigh(each) for each in (Path(path), *(extra_folders(Path(path)) if kind == "comfyui" else ()))]
+            files, size = (sum(numbers) for numbers in zip(*counts, strict=True))
             if files:
                 taken.append(real)
                 yield Usual(kind, path, files, size)
