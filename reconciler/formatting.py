@@ -64,7 +64,7 @@ def formatted(text: str, *, where: str = "manifest") -> str:
     page = _Page(plain.split("\n"))
     if root is not None:
         _walk(page, root, 0, ())
-    after = "\n".join(_spaced(page, _laid_out(page)))
+    after = "\n".join(_spaced(_laid_out(page)))
     after = after + "\n" if after and not after.endswith("\n") else after
     if _SPACE.sub("", after) != _SPACE.sub("", plain) or not _same(read(after.encode(), where).value, said):
         raise _refused(where, "it would say something else")
@@ -234,7 +234,7 @@ def _around(page: _Page, lines: Sequence[int]) -> tuple[_Shift, ...]:
     return next((page.around[line] for line in lines if line in page.around), ())
 
 
-def _spaced(page: _Page, lines: Sequence[str | None]) -> Iterator[str]:
+def _spaced(lines: Sequence[str | None]) -> Iterator[str]:
     """Yield the lines with at most one blank between them, none first and none last."""
     blank = False
     begun = False

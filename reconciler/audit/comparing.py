@@ -162,10 +162,10 @@ def _entries(section: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> It
         if before == after:
             continue
         kind: Kind = "added" if before is None else "removed" if after is None else "changed"
-        yield Change(section, name, kind, tuple(_fields(_mapping(section, before), _mapping(section, after))))
+        yield Change(section, name, kind, tuple(_fields(_mapping(before), _mapping(after))))
 
 
-def _mapping(section: str, value: Any) -> Mapping[str, Any]:
+def _mapping(value: Any) -> Mapping[str, Any]:
     if value is None:
         return {}
     return value if isinstance(value, Mapping) else {"order": value}

@@ -86,7 +86,7 @@ def judge(data: bytes, path: str) -> Judged:
     reasons = tuple(_reasons(page, found, assets, air, wrong, syntax))
     return Judged(
         page, syntax, syntax in ("CIVITDL_WITH_AIR", "WGET_WITH_AIR") and not reasons, assets, len(found), reasons,
-        tuple(_fixes(page, found, assets, air, wrong)), tuple(_notes(page, found, assets, air, syntax)),
+        tuple(_fixes(page, found, assets, air, wrong)), tuple(_notes(assets, air)),
     )  # fmt: skip
 
 
@@ -268,9 +268,7 @@ def _without_air(assets: Sequence[Asset]) -> Iterable[str]:
         yield "no AIR can name a file of this host; the address itself is its identity"
 
 
-def _notes(
-    page: Page, found: Sequence[Download], assets: Sequence[Asset], air: Air | None, syntax: Class
-) -> Iterable[str]:
+def _notes(assets: Sequence[Asset], air: Air | None) -> Iterable[str]:
     """Yield what people should know beside that."""
     if beyond := [asset for asset in assets if not asset.is_strict and asset.source]:
         yield f"{len(beyond)} more by the thorough reading: " + few(

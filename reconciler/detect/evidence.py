@@ -51,7 +51,7 @@ def decide_quant(
 ) -> str | None:
     """Return the quant by the best evidence; None leaves the decision to the names."""
     if rules.format_of(paths) == "gguf":
-        return _quant_of_ggufs(name, paths, ggufs, notes)
+        return _quant_of_ggufs(name, ggufs, notes)
     if quant := _quant_of_configs(configs, notes):
         return quant
     told = rules.quant_from_name(name) or next(iter(_told(paths, ".safetensors")), None)
@@ -64,7 +64,7 @@ def decide_quant(
     return None
 
 
-def _quant_of_ggufs(name: str, paths: Sequence[str], headers: Mapping[str, GgufHeader], notes: Notes) -> str | None:
+def _quant_of_ggufs(name: str, headers: Mapping[str, GgufHeader], notes: Notes) -> str | None:
     """Return the one quant of the GGUF files; None, and a problem, when they are of several."""
     quants: dict[str, str] = {}
     for path, header in headers.items():

@@ -89,7 +89,7 @@ def _model(world: World, call: Call) -> Response:
         case "tree":
             return _tree(world, call, commit, path, headers)
         case "paths-info" if call.method == "POST":
-            return json_response(_paths_info(call, repository, commit), headers)
+            return json_response(_paths_info(call, commit), headers)
         case "commits":
             history = [_commit(commit) for commit in repository.history(commit)]
             return json_response(history, headers | {"X-Total-Count": str(len(history))})
@@ -157,7 +157,7 @@ def _expanded(entry: dict[str, Any], commit: Commit) -> dict[str, Any]:
     return {**entry, "lastCommit": last, "securityFileStatus": status}
 
 
-def _paths_info(call: Call, repository: Repository, commit: Commit) -> list[dict[str, Any]]:
+def _paths_info(call: Call, commit: Commit) -> list[dict[str, Any]]:
     if "json" in call.headers.get("content-type", ""):
         asked = json.loads(call.body or b"{}")
         paths, expand = set(asked.get("paths", ())), bool(asked.get("expand"))

@@ -94,11 +94,11 @@ def gguf(
     """
     mix = mix_of(quant)
     feed_forward = _HIDDEN
-    rows = _tensors(architecture, mix, feed_forward, tensors)
+    rows = _tensors(mix, feed_forward, tensors)
     if size is not None and tensors is None:
         step = sum(row.size for row in rows if ".ffn_" in row.name and "norm" not in row.name)
         feed_forward += _HIDDEN * max(0, -(-(size - sum(row.size for row in rows)) // step))
-        rows = _tensors(architecture, mix, feed_forward, None)
+        rows = _tensors(mix, feed_forward, None)
     metadata = _metadata(architecture, name, mix, feed_forward, sum(row.elements for row in rows))
     infos, data, offset = [], [], 0
     for row in rows:
@@ -133,9 +133,7 @@ def mix_of(quant: str) -> Mix:
     return MIXES[plain]
 
 
-def _tensors(
-    architecture: str, mix: Mix, feed_forward: int, given: Mapping[str, Sequence[int]] | None
-) -> list[_Tensor]:
+def _tensors(mix: Mix, feed_forward: int, given: Mapping[str, Sequence[int]] | None) -> list[_Tensor]:
     if given is not None:
         return [_Tensor(name, tuple(shape), _kind(mix, name)) for name, shape in given.items()]
     shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (_HIDDEN, _VOCABULARY)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -62,7 +63,7 @@ class Log:
             self._rows = []
 
 
-class Service:
+class Service(ABC):
     """What answers calls on loopback; who is one opens its ports in `_open`, and says in `respond` what it answers."""
 
     body_limit = BODY
@@ -79,11 +80,11 @@ class Service:
         self.rate: float | None = None
         """Bytes per second and connection that the origin of the large bytes, `cdn`, sends at most."""
 
+    @abstractmethod
     def respond(self, call: Call) -> Response:
         """Return the answer to one call as a well-behaved server gives it."""
-        raise NotImplementedError
 
-    def revoke(self, signature: str) -> None:
+    def revoke(self, signature: str) -> None:  # noqa: B027  most sign nothing
         """Let a signature be good no longer; who signs nothing has nothing to do."""
 
     def answer(self, call: Call) -> Response:
@@ -97,9 +98,9 @@ class Service:
             response = replace(response, delivery=response.delivery._replace(rate=float(self.rate), step=step))
         return response
 
+    @abstractmethod
     def _open(self) -> None:
         """Listen on every port."""
-        raise NotImplementedError
 
     @property
     def is_open(self) -> bool:

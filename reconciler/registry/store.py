@@ -179,7 +179,7 @@ def save(registry: Registry, *, backup: bool = True) -> Registry:
         if draft.merged != raw[MERGED]:
             root.write(MERGED, draft.merged)
         root.write(STATE, statefile.dumps(state))
-    return _saved(registry, state, draft)
+    return _saved(registry, state)
 
 
 class _Draft(NamedTuple):
@@ -208,7 +208,7 @@ def _draft(registry: Registry, discovered: bytes | None, combined: bytes | None,
     )
 
 
-def _saved(registry: Registry, state: StateFile, draft: _Draft) -> Registry:
+def _saved(registry: Registry, state: StateFile) -> Registry:
     snapshot = state.current
     return replace(
         registry,
