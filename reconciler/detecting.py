@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from reconciler import air as airs
 from reconciler import sources
 from reconciler.catalog.classify import Asset, Judged
 from reconciler.content import Contents, Held
 from reconciler.digests import Digests, Question, Watch
-from reconciler.errors import InputError, ReconcilerError
+from reconciler.errors import InputError, Problem, ReconcilerError
 from reconciler.importing import images
 from reconciler.importing.claims import request_of
 from reconciler.references import Reference, parse
@@ -157,10 +158,16 @@ class _Meaning:
             place = images.Spot(("", {}), "other", "")
             pin = sources.resolve(request_of("", images.variant(asset.source, asset.file, "", place)), self._world)
         except ReconcilerError as error:
-            return (), error.problems[0].summary
+            return (), _told(error.problems[0])
         except ValueError as error:
             return (), str(error)
         return _weights(pin), ""
+
+
+def _told(problem: Problem) -> str:
+    """Return what upstream said, with who said it."""
+    host = urlsplit(problem.where).netloc if problem.where.startswith(("https://", "http://")) else ""
+    return f"{host}: {problem.summary}" if host else problem.summary
 
 
 def _keys(pin: Pin) -> Iterable[tuple[tuple[str, ...], tuple[Artifact, ...]]]:

@@ -181,6 +181,14 @@ def check(loaded: Loaded, lock: Lock | None, world: World) -> tuple[Moved, ...]:
 
     What the lock lacks or has otherwise counts as moved. Raise SourceError with every variant that could not be asked.
     """
+    moved, problems = compared(loaded, lock, world)
+    if problems:
+        raise SourceError(problems.values())
+    return moved
+
+
+def compared(loaded: Loaded, lock: Lock | None, world: World) -> tuple[tuple[Moved, ...], Mapping[str, Problem]]:
+    """Return what `check` does, and by name why variants could not be asked; the others go on."""
     known = lock.pins if lock is not None else {}
     world = _trusting(requests(loaded), world)
 
@@ -194,11 +202,9 @@ def check(loaded: Loaded, lock: Lock | None, world: World) -> tuple[Moved, ...]:
                 return None
         return _moved(request.variant, pin, _resolve(request, world))
 
-    answers = _in_parallel(requests(loaded), look)
-    problems = [answer for answer in answers.values() if isinstance(answer, Problem)]
-    if problems:
-        raise SourceError(problems)
-    return tuple(answer for _, answer in sorted(answers.items()) if isinstance(answer, Moved))
+    answers = sorted(_in_parallel(requests(loaded), look).items())
+    moved = tuple(answer for _, answer in answers if isinstance(answer, Moved))
+    return moved, {name: answer for name, answer in answers if isinstance(answer, Problem)}
 
 
 def _moved(variant: str, old: Pin | None, new: Pin) -> Moved | None:

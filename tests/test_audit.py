@@ -519,6 +519,21 @@ def test_outdated_is_a_table_and_exit_2_once_upstream_has_moved(box: Box) -> Non
     assert moved["locked"] != moved["upstream"]
 
 
+def test_what_one_source_does_not_answer_keeps_nothing_of_the_others_back(box: Box) -> None:
+    box.run("lock", "box.yaml")
+    box.hub.add("acme/Tiny-Chat", {"config.json": b'{"model_type": "llama", "new": 1}\n'})
+    box.hub.remove("acme/Tiny-GGUF")
+
+    text = box.run("outdated", "box.yaml")
+    told = box.run("outdated", "box.yaml", "--json")
+
+    assert (text.code, told.code) == (1, 1)
+    assert "1 of 3 variants moved" in text.out
+    assert text.err.count("error: ") == 2
+    assert [each["variant"] for each in told.json["moved"]] == ["tiny-chat"]
+    assert [each["variant"] for each in told.json["unknown"]] == ["tiny-gguf-iq4_xs", "tiny-gguf-q4_k_m"]
+
+
 def test_on_a_narrow_terminal_what_an_apply_did_is_told_rather_than_its_plan(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:

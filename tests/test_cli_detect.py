@@ -133,7 +133,9 @@ def test_what_upstream_could_not_say_makes_nothing_absent(bare: Machine) -> None
 )
 def test_trouble_upstream_makes_nothing_absent(bare: Machine, trouble: dict[str, int]) -> None:
     bare.civitai.fault("status", times=-1, path="/api/v1/*", **trouble)
-    assert verdict(bare)[0] == "unknown"
+    page = detect(bare)["story.md"]
+    assert page["verdict"] == "unknown"
+    assert any(who in page["why"] for who in ("Civitai", bare.civitai.url.removeprefix("http://")))
 
 
 def test_a_disk_that_is_not_there_makes_nothing_absent(machine: Machine) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli import session
+from reconciler.errors import SourceError
 
 if TYPE_CHECKING:
     from reconciler.resolve import Moved
@@ -15,7 +16,7 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
     """Show what upstream has where it left the lock behind.
 
     Asks the sources, and writes nothing. What the lock lacks counts as moved. `lock --upgrade NAME` moves to what is
-    shown.
+    shown. What one source does not answer keeps nothing of the others back.
 
     \b
     Examples:
@@ -23,22 +24,25 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
       reconciler outdated workstation.yaml --json
 
     \b
-    Exit codes: 0 the lock is what upstream has; 1 error; 2 something has moved.
+    Exit codes: 0 the lock is what upstream has; 1 error, or a source did not answer; 2 something has moved.
     """
     from reconciler import lockfile, resolve
     from reconciler.manifest import load
 
     loaded = load(manifest)
     lock = lockfile.read(lockfile.path_for(loaded.path))
-    moved = resolve.check(loaded, lock, session.upstream(loaded, offline=False))
+    moved, problems = resolve.compared(loaded, lock, session.upstream(loaded, offline=False))
     if json:
         session.say_json({
             "manifest": {"path": str(loaded.path), "name": loaded.name},
             "variants": len(loaded.manifest.variants),
             "moved": [_value(entry, loaded.manifest.variants[entry.variant].source) for entry in moved],
+            "unknown": [{"variant": name, **problem._asdict()} for name, problem in problems.items()],
         })  # fmt: skip
-    else:
-        session.say(_text(moved, len(loaded.manifest.variants)))
+    elif moved or not problems:
+        session.say(_text(moved, len(loaded.manifest.variants) - len(problems)))
+    if problems:
+        raise SourceError(problems.values())
     return 2 if moved else 0
 
 
