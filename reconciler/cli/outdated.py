@@ -40,7 +40,7 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
             "unknown": [{"variant": name, **problem._asdict()} for name, problem in problems.items()],
         })  # fmt: skip
     elif moved or not problems:
-        session.say(_text(moved, len(loaded.manifest.variants) - len(problems)))
+        session.say(_text(moved, len(loaded.manifest.variants)))
     if problems:
         raise SourceError(problems.values())
     return 2 if moved else 0
