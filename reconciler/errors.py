@@ -101,6 +101,10 @@ class AccessError(SourceError):
     """Gated or private: credentials are missing or not enough."""
 
 
+class UnseenError(AccessError):
+    """Upstream does not say whether it is there and private, or not there at all."""
+
+
 class NotFoundError(SourceError):
     """No such repository, revision or file."""
 

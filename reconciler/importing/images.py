@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from reconciler import links, sources
 from reconciler.detect.rules import is_pickle_name
-from reconciler.errors import NotFoundError, ReconcilerError
+from reconciler.errors import NotFoundError, ReconcilerError, UnseenError
 from reconciler.importing.claims import request_of
 from reconciler.importing.found import Found, Request, Row
 from reconciler.importing.parts import exact
@@ -144,8 +144,8 @@ def _is_pickle(found: Found) -> bool:
 def resolved(gathered: Iterable[Found | Row], request: Request) -> Iterator[Found | Row]:
     """Yield everything, with pins for what upstream tells of; in their order.
 
-    What upstream does not have becomes a problem. What cannot be asked now (no network, no access) stays without a
-    pin; so does a file of the web, which would have to be read whole.
+    What upstream does not have, or does not show, becomes a problem. What cannot be asked now (no network, no access)
+    stays without a pin; so does a file of the web, which would have to be read whole.
     """
     everything = list(gathered)
     if request.world.offline:
@@ -161,8 +161,10 @@ def _resolved(each: Found | Row, request: Request) -> Found | Row:
     source = str(each.variant["source"])
     try:
         pin = sources.resolve(request_of("", each.variant), request.world)
-    except NotFoundError as error:
-        return Row("problem", source, f"upstream does not have it: {error.problems[0].summary}", each.where)
+    except (NotFoundError, UnseenError) as error:
+        problem = error.problems[0]
+        hint = f" ({problem.hint})" if isinstance(error, UnseenError) and problem.hint else ""
+        return Row("problem", source, f"upstream does not have it: {problem.summary}{hint}", each.where)
     except ReconcilerError as error:
         problem = error.problems[0]
         hint = f" ({problem.hint})" if problem.hint else ""

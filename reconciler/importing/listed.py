@@ -250,10 +250,8 @@ def _found(wanted: _Wanted, where: str, request: Request) -> Found:
 
 def _cautioned(each: Found | Row) -> Found | Row:
     """Say what else people should know before they apply it."""
-    if isinstance(each, Row):
+    if isinstance(each, Row) or each.pin is None:
         return each
-    if each.pin is None:
-        return each if any("not locked" in note for note in each.notes) else _noted(each, "not locked yet")
     quants: Iterable[str] = rules.quants_of(file.path for file in each.pin.files)
     several = [quant or "?" for quant in quants]
     if len(several) > 1:

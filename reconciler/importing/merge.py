@@ -258,9 +258,13 @@ def _complete(name: str, found: Found, loaded: Loaded | None, pins: dict[str, Pi
 
 
 def _imported(name: str, new: _New) -> Row:
-    size = human_bytes(sum(file.size for file in new.found.pin.files)) if new.found.pin else "not locked yet"
     where = f" in {new.said['location']}" if "location" in new.said else ""
-    return Row("imported", name, "; ".join((f"{new.said['source']}{where}, {size}", *new.found.notes)), new.found.where)
+    told = [f"{new.said['source']}{where}"]
+    if new.found.pin is not None:
+        told[0] += f", {human_bytes(sum(file.size for file in new.found.pin.files))}"
+    elif not any(note.startswith("not locked") for note in new.found.notes):
+        told[0] += ", not locked"
+    return Row("imported", name, "; ".join((*told, *new.found.notes)), new.found.where)
 
 
 def _texts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
-from reconciler.errors import AccessError, NotFoundError, OfflineError, SourceError
+from reconciler.errors import AccessError, NotFoundError, OfflineError, SourceError, UnseenError
 from reconciler.inert import inert
 from reconciler.references import Reference
 from reconciler.secrets import redact
@@ -60,7 +60,7 @@ def gated(where: str, repo: str, world: World) -> AccessError:
 def missing(where: str, repo: str, world: World) -> SourceError:
     """Return the error for a repository that is not there, or private: the Hub does not tell them apart."""
     if world.token is None:
-        return AccessError(
+        return UnseenError(
             "there is no such repository, or it is private (the Hub does not say which), and no token is set",
             where=where,
             hint=f"check the name at {_page(repo, world)}; for a private one set HF_TOKEN",
