@@ -187,3 +187,32 @@ def test_what_is_no_list_is_refused(machine: Machine, data: bytes) -> None:
     assert told.code == 1
     assert "this is no list" in told.err
     assert not machine.manifest.exists()
+
+
+def test_a_repository_that_is_not_there_is_a_problem_and_no_variant(machine: Machine) -> None:
+    found, report = said(machine, f"{CHAT}\nacme/NoSuch\n", "models.txt", "-v")
+
+    assert set(found) == {f"hf:{CHAT}"}
+    why = whys(report, "problem")["hf:acme/NoSuch"]
+    assert why.startswith("upstream does not have it: there is no such repository, or it is private")
+    assert "HF_TOKEN" in why
+
+
+def test_a_gated_repository_is_declared_since_the_hub_shows_what_it_holds(machine: Machine) -> None:
+    machine.hub.add("acme/Gated", {"model.safetensors": b"x"}, gated="manual")
+
+    found, _ = said(machine, "acme/Gated\n", "models.txt", "-v")
+
+    assert set(found) == {"hf:acme/Gated"}
+
+
+def test_what_is_not_locked_names_lock_as_the_next_command(machine: Machine) -> None:
+    (machine.here / "models.txt").write_text(f"{CHAT}\n")
+
+    told = machine.run("import", "list", "models.txt", "--manifest", "box.yaml", "--offline")
+    assert "Next: `reconciler lock box.yaml`, online: 1 variant is not locked" in told.out
+    assert told.out.count("not locked") == 2
+
+    assert machine.run("lock", "box.yaml").code == 0
+    told = machine.run("import", "list", "models.txt", "--manifest", "box.yaml")
+    assert "Next:" not in told.out

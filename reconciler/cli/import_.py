@@ -126,5 +126,10 @@ def _ending(merged: Merged, written: Sequence[str]) -> Iterable[str]:
     told += f", {counted(counts['problem'], 'problem')}" if counts["problem"] else ""
     told += f", {counted(counts['finding'], 'finding')}." if counts["finding"] else "."
     yield f"{told} {'Wrote ' + ' and '.join(map(inert, written)) if written else 'Nothing changed'}."
-    if written:
-        yield f"Next: `reconciler plan {shlex.quote(merged.target.shown)}` shows what apply would record."
+    shown = shlex.quote(merged.target.shown)
+    unlocked = [name for name in merged.names if name not in merged.lock.pins]
+    if unlocked:
+        what = "1 variant is" if len(unlocked) == 1 else f"{len(unlocked)} variants are"
+        yield f"Next: `reconciler lock {shown}`, online: {what} not locked, and a plan needs to know what they are."
+    elif written:
+        yield f"Next: `reconciler plan {shown}` shows what apply would record."
