@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -140,6 +141,47 @@ def test_a_completion_script_is_printed_for_the_shells(shell: str) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "_RECONCILER_COMPLETE" in done.stdout
+
+
+def completed(line: str, cwd: Path) -> list[str]:
+    """What bash is told to offer at the end of a line."""
+    words = line.split(" ")
+    asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1), "_RECONCILER_COMPLETE": "complete_bash"}
+    done = subprocess.run(
+        [sys.executable, "-m", "reconciler"], env={**os.environ, **asked}, cwd=cwd, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("reconciler why ch", ["chat", "chat-small"]),
+        ("reconciler plan --target q", ["q4"]),
+        ("reconciler why other.yaml el", ["elsewhere"]),
+        ("reconciler mv chat-", ["chat-small"]),
+        ("reconciler verify other.yaml --variant e", ["elsewhere"]),
+        ("reconciler lock --upgrade broken.yaml q", ["q4"]),
+        ("reconciler import hf", ["hf-cache"]),
+        ("reconciler demo t", ["takeover"]),
+        ("reconciler export --to cy", ["cyclonedx"]),
+        ("reconciler stat", ["status", "stats"]),
+    ],
+)
+def test_a_shell_completes_names_of_variants_and_words_of_tables(line: str, offered: list[str], world: Path) -> None:
+    text = "version: 1\nlocations: {{here: {{store: flat, root: ~/m}}}}\nvariants:\n{}"
+    entry = "  {0}: {{source: hf:o/{0}}}\n"
+    names = {"reconciler.yaml": ("chat", "chat-small", "q4"), "other.yaml": ("elsewhere",)}
+    for path, variants in names.items():
+        (world / path).write_text(text.format("".join(map(entry.format, variants))))
+    (world / "broken.yaml").write_text("nonsense: [")
+    assert completed(line, world) == offered
+
+
+def test_where_there_is_no_manifest_a_shell_is_offered_nothing_and_told_nothing(world: Path) -> None:
+    assert completed("reconciler why ", world) == []
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback() -> None:

@@ -8,11 +8,16 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli import session
+from reconciler.cli import completing, session
+
+_TOURS = ("models", "comfyui", "ollama", "takeover")
 
 
 def command(
-    tour: Annotated[str, typer.Argument(metavar="TOUR", help="Which: models, comfyui, ollama, takeover.")] = "models",
+    tour: Annotated[
+        str,
+        typer.Argument(metavar="TOUR", help=f"Which: {', '.join(_TOURS)}.", autocompletion=completing.one_of(_TOURS)),
+    ] = "models",
     keep: Annotated[
         Path | None,
         typer.Option("--keep", metavar="DIR", help="Leave the demo's world in DIR (empty, or not there yet)."),

@@ -7,14 +7,22 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli import session
+from reconciler.cli import completing, session
 from reconciler.errors import InputError
 from reconciler.exporting import EXPORTERS
 
 
 def command(
     manifest: session.Manifest = None,
-    to: Annotated[str, typer.Option("--to", metavar="FORM", help=f"One of {', '.join(EXPORTERS)}.")] = "csv",
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="FORM",
+            help=f"One of {', '.join(EXPORTERS)}.",
+            autocompletion=completing.one_of(EXPORTERS),
+        ),
+    ] = "csv",
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write it there instead of printing it.")
     ] = None,

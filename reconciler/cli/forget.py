@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler import runlog
-from reconciler.cli import session
+from reconciler.cli import completing, session
 from reconciler.cli.applying import ask, hold
 from reconciler.errors import InputError
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 def command(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[MANIFEST] VARIANT...", help="The manifest, then VARIANT, VARIANT@LOCATION or globs."),
+        typer.Argument(
+            metavar="[MANIFEST] VARIANT...",
+            help="The manifest, then VARIANT, VARIANT@LOCATION or globs.",
+            autocompletion=completing.variants,
+        ),
     ],
     record_only: Annotated[
         bool, typer.Option("--record-only", help="Leave manifest and lock; what stays declared is adopted again.")

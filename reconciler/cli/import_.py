@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler import runlog
-from reconciler.cli import session
+from reconciler.cli import completing, session
 from reconciler.errors import InputError
 from reconciler.importing import IMPORTERS, subjects
 
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 
 def command(
-    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help=f"What to import: {', '.join(subjects())}.")],
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="SUBJECT",
+            help=f"What to import: {', '.join(subjects())}.",
+            autocompletion=completing.one_of(subjects()),
+        ),
+    ],
     args: Annotated[list[str] | None, typer.Argument(metavar="ARGS", help="Where it is, if not as usual.")] = None,
     manifest: Annotated[
         str | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli import session
+from reconciler.cli import completing, session
 from reconciler.errors import InputError, SourceError
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 def command(
     manifest: session.Manifest = None,
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="With --upgrade: only these.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="With --upgrade: only these.", autocompletion=completing.variants),
+    ] = None,
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Move to what upstream has now.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 2 when upstream has moved.")] = False,
     json: session.Json = False,

@@ -7,12 +7,19 @@ from typing import Annotated
 import typer
 
 from reconciler import runlog
-from reconciler.cli import session
+from reconciler.cli import completing, session
 from reconciler.errors import InputError
 
 
 def command(
-    words: Annotated[list[str], typer.Argument(metavar="[MANIFEST] OLD NEW", help="The manifest, then both names.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[MANIFEST] OLD NEW",
+            help="The manifest, then both names.",
+            autocompletion=completing.variants,
+        ),
+    ],
     json: session.Json = False,
 ) -> int:
     """Rename a variant in the manifest and its lock.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli import streams
+from reconciler.cli import completing, streams
 from reconciler.plan import Selection
 
 if TYPE_CHECKING:
@@ -31,12 +31,23 @@ Manifest = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one strict JSON document.")]
 Target = Annotated[
-    list[str] | None, typer.Option("--target", metavar="GLOB", help="Only these: VARIANT or VARIANT@LOCATION.")
+    list[str] | None,
+    typer.Option(
+        "--target", metavar="GLOB", help="Only these: VARIANT or VARIANT@LOCATION.", autocompletion=completing.variants
+    ),
 ]
-Exclude = Annotated[list[str] | None, typer.Option("--exclude", metavar="GLOB", help="All but these.")]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="GLOB", help="All but these.", autocompletion=completing.variants),
+]
 AllowRemove = Annotated[
     list[str] | None,
-    typer.Option("--allow-remove", metavar="GLOB", help="Lift protection and policy.max_remove for these, this once."),
+    typer.Option(
+        "--allow-remove",
+        metavar="GLOB",
+        help="Lift protection and policy.max_remove for these, this once.",
+        autocompletion=completing.variants,
+    ),
 ]
 Locked = Annotated[bool, typer.Option("--locked", help="Refuse an incomplete or outdated lock instead of resolving.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Ask nobody on the network.")]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli import session
+from reconciler.cli import completing, session
 from reconciler.cli.applying import act, hold, terminated_is_interrupted
 
 if TYPE_CHECKING:
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 def command(
     manifest: session.Manifest = None,
     variant: Annotated[
-        list[str] | None, typer.Option("--variant", metavar="GLOB", help="Only these: VARIANT or VARIANT@LOCATION.")
+        list[str] | None,
+        typer.Option(
+            "--variant",
+            metavar="GLOB",
+            help="Only these: VARIANT or VARIANT@LOCATION.",
+            autocompletion=completing.variants,
+        ),
     ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="Read every byte again, also of files that look unchanged.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli import session
+from reconciler.cli import completing, session
 from reconciler.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,12 @@ _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
 
 def command(
     words: Annotated[
-        list[str], typer.Argument(metavar="[MANIFEST] NAME", help="The manifest, then VARIANT or VARIANT@LOCATION.")
+        list[str],
+        typer.Argument(
+            metavar="[MANIFEST] NAME",
+            help="The manifest, then VARIANT or VARIANT@LOCATION.",
+            autocompletion=completing.variants,
+        ),
     ],
     json: session.Json = False,
     offline: session.Offline = False,
