@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from reconciler.errors import InputError, Problem
-from reconciler.inert import suggest
+from reconciler.inert import few, suggest
 from reconciler.plan import Selection
 from reconciler.safety import selects
 from reconciler.state import Address, Desired, Undecided
@@ -75,7 +75,7 @@ def _hint(pattern: str, names: Iterable[str], known: Iterable[Address]) -> str:
     if places:
         return f"it is {' and '.join(places)}"
     near = suggest(pattern, list(names))
-    return f"did you mean {near}?" if near else "`reconciler list` shows them"
+    return f"did you mean {near}?" if near else f"there are: {few(sorted(names)) or 'none'}"
 
 
 def left_out(variants: Iterable[Desired], selection: Selection) -> Iterator[Desired]:

@@ -32,7 +32,7 @@ def test_a_pattern_that_names_nothing_is_an_error_with_a_hint() -> None:
     said = str(caught.value)
     assert "--target lama: names no variant (did you mean llama?)" in said
     assert "--exclude m@elsewhere: names no variant (it is m@disk)" in said
-    assert "--allow-remove zzz: names no variant" in said
+    assert "--allow-remove zzz: names no variant (there are: llama, m)" in said
 
 
 def test_what_is_excluded_does_not_count_as_undeclared() -> None:
