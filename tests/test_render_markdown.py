@@ -128,6 +128,7 @@ def test_among_ten_thousand_changes_those_that_must_not_be_missed_stand_first() 
     for row, told in ((9_997, "license: mit -> other"), (9_998, "gated: upstream"), (9_999, "content: 1 pickle file")):
         assert f"so-{row:05}@x" in text[:first]
         assert f"    {told}" in text[:first] or told in text[:first]
+    assert "#### Into the trash (10000): 1 with another licence, 1 gated, 1 with active content\n" in text
     assert "among them" not in text
     outside_code(text)
 
@@ -204,6 +205,15 @@ def test_what_arrives_says_its_bytes_license_and_what_it_runs() -> None:
         "    gated: upstream asks everybody to agree to something first",
         "    active content: 1 pickle file (model.bin), 2 programs (modeling_m.py, setup.py)",
     ]
+
+
+def test_what_a_folded_section_holds_is_told_outside_of_it() -> None:
+    after = kit.facts(license="other", gated=True)
+    steps = [arrival("m@x", "model.bin", after=after), arrival("n@x", "model.pt"), arrival("o@x", "m.gguf")]
+    steps.append(kit.download("p@x", before=kit.facts(license="mit"), after=kit.facts(license="other")))
+    text = plan_markdown(kit.plan(steps))
+    assert "<summary>Other changes (4): 1 with another licence, 1 gated, 2 with active content</summary>" in text
+    assert "<summary>Other changes (1)</summary>" in plan_markdown(kit.plan(steps[2:3]))
 
 
 def test_what_changes_says_which_bytes_are_new_changed_and_removed_and_both_licenses() -> None:

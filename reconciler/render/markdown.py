@@ -137,7 +137,8 @@ def _section(section: _Section, room: int) -> str:
     """Return a section in at most `room` characters, with the number of rows that did not fit; '' when it is empty."""
     if not section.steps:
         return ""
-    title = f"{section.title} ({len(section.steps)})"
+    alarms = _alarms(section.steps)
+    title = f"{section.title} ({len(section.steps)})" + (f": {alarms}" if alarms else "")
     start = f"\n<details><summary>{title}</summary>\n" if section.folded else f"\n#### {title}\n"
     end = "\n</details>\n" if section.folded else ""
     left = room - len(start) - len(end) - _CUT  # the fence and the line that counts what was cut
@@ -173,11 +174,16 @@ def _cut(missing: Sequence[Step]) -> str:
         return ""
     counts = {action: sum(1 for step in missing if step.action is action) for action in Action}
     kinds = ", ".join(f"{number} {action.value}" for action, number in counts.items() if number)
-    alarms = Counter(word for step in missing for word, _ in review.alarms(step))
-    words = (("license", "with another licence"), ("gated", "gated"), ("active content", "with active content"))
-    among = ", ".join(f"{alarms[word]} {what}" for word, what in words if alarms[word])
+    among = _alarms(missing)
     among = f"; among them {among}" if among else ""
     return f"{counted(len(missing), 'row')} not shown: {kinds}{among}. The whole plan: `reconciler plan`."
+
+
+def _alarms(steps: Sequence[Step]) -> str:
+    """Return how many of these steps hold what must not be missed, '' for none."""
+    found = Counter(word for step in steps for word, _ in review.alarms(step))
+    words = (("license", "with another licence"), ("gated", "gated"), ("active content", "with active content"))
+    return ", ".join(f"{found[word]} {what}" for word, what in words if found[word])
 
 
 def _row(step: Step) -> str:
