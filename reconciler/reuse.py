@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from reconciler.content import Contents, Question
 from reconciler.plan import FileRow, Method
-from reconciler.state import Address, Digest, ObservedFile, Placement, Record, algorithm
+from reconciler.state import Address, Digest, ObservedFile, Placement, Record, Trashed, algorithm
 
 WORTH_READING = 1 << 20
 """Files below this size (bytes) are fetched rather than searched for by reading every file of the same size."""
@@ -42,7 +42,9 @@ class Shelf:
         digest, url = wanted.artifact.digest, wanted.artifact.url
         trashed = self._trash.get((address.location, digest))
         if trashed:
-            return Provision("move", f"{address.location}:trash/{trashed}")
+            # The file that lay here is itself again, though another of the same bytes may have left later.
+            entry = max(trashed, key=lambda each: (each.path == wanted.path, each.generation, each.name))
+            return Provision("move", f"{address.location}:trash/{entry.name}")
         origin = self._nearest(address, digest)
         if origin:
             near = self._device(origin.partition(":")[0]) == self._device(address.location)
@@ -89,7 +91,8 @@ class Shelf:
         self._promised.setdefault(row.digest, []).append(origin)
         self._places.add(origin)
         if row.method == "move":  # a move takes it: nobody else can have it
-            self._trash.pop((location, row.digest), None)
+            held = self._trash.get((location, row.digest), [])
+            held[:] = [each for each in held if row.origin != f"{location}:trash/{each.name}"]
 
     def _is_beyond(self, location: str, origin: str) -> bool:
         """Whether no bytes can be had from an origin: a server that is reached by its API shares with itself alone."""
@@ -118,12 +121,12 @@ class Shelf:
         return best[2] if best else ""
 
     @cached_property
-    def _trash(self) -> dict[tuple[str, Digest], str]:
-        found: dict[tuple[str, Digest], str] = {}
-        for name, place in sorted(self.contents.locations.items()):
-            for entry in sorted(place.trash, key=lambda e: (e.generation, e.name)):
+    def _trash(self) -> dict[tuple[str, Digest], list[Trashed]]:
+        found: dict[tuple[str, Digest], list[Trashed]] = {}
+        for name, place in self.contents.locations.items():
+            for entry in place.trash:
                 if place.readable and entry.digest is not None:
-                    found[(name, entry.digest)] = entry.name
+                    found.setdefault((name, entry.digest), []).append(entry)
         return found
 
     @cached_property

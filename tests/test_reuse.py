@@ -60,6 +60,15 @@ def test_bytes_come_back_from_the_trash() -> None:
     assert methods(steps["n@disk"]) == {"q": "link disk:p"}
 
 
+def test_of_equal_files_in_the_trash_each_comes_back_to_its_own_place() -> None:
+    place = have(trash=[BIG, BIG])
+    old, new = place.trash
+    place = replace(place, trash=(old._replace(path="p"), new._replace(path="q")))
+    steps = plan([want("m", {"p": BIG}), want("n", {"q": BIG})], [place])
+    assert methods(steps["m@disk"]) == {"p": f"move disk:trash/{old.name}"}
+    assert methods(steps["n@disk"]) == {"q": f"move disk:trash/{new.name}"}
+
+
 def test_a_blocked_variant_leaves_the_trash_to_others() -> None:
     steps = plan([want("m", {"p": BIG}, blocked="no"), want("n", {"q": BIG})], [have(trash=[BIG])])
     assert methods(steps["n@disk"]) == {"q": "move disk:trash/0000"}
