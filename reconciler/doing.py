@@ -79,5 +79,5 @@ def act(
     )
     files = {path.name: path.read_bytes() for path in loaded.files}
     applied = apply(plan, held.registry, tools, approved=approved or ALL, manifest_files=files, lock=lock)
-    runlog.note(loaded, held.command, runlog.of_receipt(applied.receipt))
+    runlog.note(loaded, held.command, runlog.of_receipt(applied.receipt), chosen)
     return applied

@@ -18,6 +18,7 @@ from reconciler.secrets import redact
 if TYPE_CHECKING:
     from reconciler.manifest import Loaded
     from reconciler.receipt import Receipt
+    from reconciler.settings import Settings
 
 FOLDER = "log"
 NAME = "reconciler.jsonl"
@@ -31,9 +32,10 @@ _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "CIVITAI_TOKEN")
 Line = Mapping[str, Any]
 
 
-def note(loaded: Loaded, command: str, lines: Iterable[Line]) -> None:
+def note(loaded: Loaded, command: str, lines: Iterable[Line], chosen: Settings | None = None) -> None:
     """Log what a command did to a manifest or its machine; nothing when there is nothing to tell.
 
+    `chosen` are the settings that hold, None: those of environment and files.
     Where the setting `log_dir` says nothing, it is logged in the manifest's registry, unless there is none yet: a
     command that only writes manifests does not make one. Raise InputError when settings are wrong.
     """
@@ -42,7 +44,7 @@ def note(loaded: Loaded, command: str, lines: Iterable[Line]) -> None:
     lines = list(lines)
     if not lines:
         return
-    log_dir = load(os.environ, None, loaded.path).log_dir
+    log_dir = (chosen or load(os.environ, None, loaded.path)).log_dir
     if log_dir is None:
         if not loaded.registry.is_dir():
             return

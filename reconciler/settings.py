@@ -273,7 +273,9 @@ def _records(value: object, environ: Mapping[str, str]) -> Path:
 
 def _url(value: object, environ: Mapping[str, str]) -> str:
     del environ
-    text = _text(value).rstrip("/")
+    from reconciler.sources import urls
+
+    text = _text(value).strip().rstrip("/")
     try:
         parts = urlsplit(text)
         _ = parts.port
@@ -285,6 +287,7 @@ def _url(value: object, environ: Mapping[str, str]) -> str:
         raise ValueError("expected a URL without `?` and `#`")
     if parts.scheme not in {"https", "http"} or not parts.hostname:
         raise ValueError(f"expected a URL such as https://huggingface.co, found {text[:80]!r}")
+    urls.check(text)
     return text
 
 

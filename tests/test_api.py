@@ -5,16 +5,19 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import locale
 import logging
+import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from guide_kit import DOCS, a_workstation, blocks
+from guide_kit import DIALO, DOCS, a_workstation, blocks
 
 import reconciler
 from reconciler import api, errors
@@ -230,6 +233,72 @@ def test_a_setting_of_a_call_is_stronger_than_all_others(hub: Hub, monkeypatch: 
     assert reconciler.load_settings("workstation.yaml", retries=1).retries == 1
     with pytest.raises(reconciler.InputError, match="did you mean retries"):
         reconciler.apply("workstation.yaml", settings={"retires": 1})
+
+
+def test_one_glob_may_be_given_by_itself_and_its_letters_are_none(hub: Hub) -> None:
+    """Taken letter by letter, `*` would stand for everything."""
+    for name in ("a", "b"):
+        reconciler.add(f"hf:{DIALO}", "workstation.yaml", name=name, location="linux_wsl", files="*.json", roles="chat")
+    said = reconciler.load_manifest("workstation.yaml").manifest
+    assert (said.variants["a"].files, "a" in said.roles["chat"], "c" in said.roles) == (("*.json",), True, False)
+    planned = reconciler.plan("workstation.yaml", target="a*")
+    assert [step.address.variant for step in planned.changes] == ["a"]
+    planned = reconciler.plan("workstation.yaml", exclude="a*")
+    assert "a" not in [step.address.variant for step in planned.changes]
+    assert reconciler.apply("workstation.yaml", target="a*", approve="download").exit_code == 0
+    found = reconciler.verify("workstation.yaml", variants="a*").findings
+    assert {finding.address.variant for finding in found} == {"a"}
+    pin = reconciler.resolve_source(f"hf:{DIALO}", files="*.json", exclude="tok*")
+    assert [file.path for file in pin.files] == ["config.json"]
+
+
+def test_what_cannot_be_meant_is_an_error_of_ours(hub: Hub) -> None:
+    planned = reconciler.plan("workstation.yaml")
+    calls: list[Callable[[], object]] = [
+        lambda: reconciler.export("workstation.yaml", "xml"),  # type: ignore[arg-type]
+        lambda: reconciler.render_plan(planned, "xml"),  # type: ignore[arg-type]
+        lambda: reconciler.gc("workstation.yaml", older_than=-1),
+        lambda: reconciler.gc("workstation.yaml", older_than=float("nan")),
+        lambda: reconciler.apply("workstation.yaml", settings={"registry": "/srv/books"}),
+    ]
+    for call in calls:
+        with pytest.raises(reconciler.InputError):
+            call()
+
+
+def test_the_program_around_is_left_as_it_was(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signal handlers, loggers, locale, environment, directory; and no umask is ever set, not even for a moment."""
+
+    def state() -> list[object]:
+        root = logging.getLogger()
+        handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+        return [handlers, [*root.handlers], root.level, locale.setlocale(locale.LC_ALL), dict(os.environ), Path.cwd()]
+
+    def forbidden(mask: int) -> int:
+        raise AssertionError(mask)
+
+    monkeypatch.setattr(os, "umask", forbidden)
+    before = state()
+    assert reconciler.apply("workstation.yaml").exit_code == 0
+    reconciler.status("workstation.yaml")
+    assert reconciler.undo("workstation.yaml").exit_code == 0
+    assert state() == before
+
+
+def test_a_signal_that_came_while_names_changed_goes_to_whoever_handles_it() -> None:
+    from reconciler.apply.signals import uninterrupted
+
+    heard: list[int] = []
+    kept = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGTERM)
+            assert heard == []
+        assert heard == [signal.SIGTERM]
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, kept)
 
 
 def test_an_address_that_is_no_source_is_refused(hub: Hub) -> None:

@@ -333,6 +333,12 @@ def test_an_endpoint_is_a_plain_url_and_a_wrong_one_is_not_repeated_with_its_pas
     assert "user:CANARY" not in problem
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:22", "https://hub.exa mple", "https://hüb.example"])
+def test_an_endpoint_that_nobody_would_open_is_refused_where_it_is_said(environ: dict[str, str], url: str) -> None:
+    path = write(environ, f"endpoint = '{url}'\n")
+    assert refused(environ)[0].startswith(f"{path}:1: endpoint: ")
+
+
 def test_an_endpoint_loses_its_last_slash(environ: dict[str, str]) -> None:
     assert settings.load(environ | {"HF_ENDPOINT": "http://127.0.0.1:8080/"}).endpoint == "http://127.0.0.1:8080"
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reconciler.api.ground import Flags, ManifestLike, Progress, hold, loaded_of, means, say, settings_of, telling
+from reconciler.api.ground import Flags, ManifestLike, Progress, hold, loaded_of, many, means, say, settings_of, telling
 from reconciler.plan import Plan, Selection
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ class Freed(NamedTuple):
 def apply(
     what: Plan | ManifestLike = None,
     *,
-    approve: Iterable[str] | None = None,
-    target: Iterable[str] = (),
-    exclude: Iterable[str] = (),
-    allow_remove: Iterable[str] = (),
+    approve: str | Iterable[str] | None = None,
+    target: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
+    allow_remove: str | Iterable[str] = (),
     locked: bool = False,
     offline: bool = False,
     settings: Flags = None,
@@ -69,11 +69,11 @@ def apply(
     from reconciler.approving import actions, without_unapproved
     from reconciler.doing import plan_now
 
-    approved = None if approve is None else actions(map(str, approve), "approve")
+    approved = None if approve is None else actions(map(str, many(approve)), "approve")
     saved = what if isinstance(what, Plan) else None
     loaded = loaded_of(what.manifest_path if isinstance(what, Plan) else what)
     chosen = settings_of(loaded, settings)
-    wanted = saved.selection if saved else Selection(tuple(target), tuple(exclude), tuple(allow_remove))
+    wanted = saved.selection if saved else Selection(many(target), many(exclude), many(allow_remove))
     with means(loaded, chosen, progress, offline=offline) as given, hold(loaded, given, "apply", progress) as held:
         plan = without_unapproved(plan_now(saved, loaded, held, given, wanted, locked=locked), approved)
         lock = resolved_lock(Path(plan.lock_path), plan, loaded.manifest.variants)
@@ -121,7 +121,7 @@ def undo(
 def repair(
     manifest: ManifestLike = None,
     *,
-    variants: Iterable[str] = (),
+    variants: str | Iterable[str] = (),
     full: bool = False,
     settings: Flags = None,
     progress: Progress | None = None,
@@ -138,7 +138,7 @@ def repair(
     loaded = loaded_of(manifest)
     chosen = settings_of(loaded, settings)
     with means(loaded, chosen, progress) as given, hold(loaded, given, "verify", progress) as held:
-        before = check(look(loaded, held.registry), given, tuple(variants), full=full)
+        before = check(look(loaded, held.registry), given, many(variants), full=full)
         plan = plan_repair(before, loaded, held.registry, given) if before.bad else None
         if plan is None or not plan.changes:
             return Repaired(before, None, before)
@@ -166,12 +166,11 @@ def forget(
 
     loaded = loaded_of(manifest)
     chosen = settings_of(loaded, settings)
-    words = (names,) if isinstance(names, str) else tuple(names)
     with (
         means(loaded, chosen, progress, offline=True) as given,
         hold(loaded, given, "forget", progress) as held,
     ):
-        farewell = forgetting.consider(loaded, held.registry, words, record_only=record_only)
+        farewell = forgetting.consider(loaded, held.registry, many(names), record_only=record_only)
         written = forgetting.forget(held.registry, farewell)
         return Forgotten(tuple(record.address for record in farewell.records), farewell.variants, written)
 
@@ -185,14 +184,17 @@ def gc(
 ) -> Freed:
     """Remove for good what has waited in the trash longer than `older_than` (seconds, or a timedelta).
 
-    None means the manifest's `policy.keep_trash`. Raise BusyError, DiskError.
+    None means the manifest's `policy.keep_trash`. Raise InputError for less than 0, BusyError, DiskError.
     """
+    from reconciler.errors import InputError
     from reconciler.survey import look
     from reconciler.trash import free, tidy, waiting
 
     loaded = loaded_of(manifest)
     age = loaded.manifest.policy.keep_trash if older_than is None else older_than
     seconds = age.total_seconds() if isinstance(age, timedelta) else age
+    if not seconds >= 0:
+        raise InputError(f"expected 0 seconds or more, found {older_than!r}", where="older_than")
     chosen = settings_of(loaded, settings)
     with means(loaded, chosen, progress, offline=True) as given, hold(loaded, given, "gc", progress) as held:
         locations = look(loaded, held.registry).locations

@@ -64,14 +64,15 @@ def export(
 ) -> str:
     """Return what a manifest manages in the form of another tool: a table, a bill of materials, ImageWorks' registry.
 
-    The same inputs give the same text, unless `timestamp` says when it was made. Raise ValueError for another form,
+    The same inputs give the same text, unless `timestamp` says when it was made. Raise InputError for another form,
     ManifestError, LockfileError, RegistryError.
     """
+    from reconciler.errors import InputError
     from reconciler.exporting import EXPORTERS, exporter_of, gathered
     from reconciler.holding import open_registry
 
     if to not in EXPORTERS:
-        raise ValueError(f"expected one of {', '.join(EXPORTERS)}, found {to!r}")
+        raise InputError(f"expected one of {', '.join(EXPORTERS)}, found {to!r}", where="to")
     loaded = loaded_of(manifest)
     registry = open_registry(loaded, telling(progress))
     return exporter_of(to)(gathered(loaded, registry, settings_of(loaded, settings), timestamp=timestamp))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reconciler.api.ground import Flags, ManifestLike, Progress, loaded_of, settings_of, upstream
+from reconciler.api.ground import Flags, ManifestLike, Progress, loaded_of, many, settings_of, upstream
 
 if TYPE_CHECKING:
     from reconciler.importing import Row
@@ -35,9 +35,9 @@ def add(
     *,
     name: str | None = None,
     location: str | None = None,
-    files: Iterable[str] = (),
-    exclude: Iterable[str] = (),
-    roles: Iterable[str] = (),
+    files: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
+    roles: str | Iterable[str] = (),
     settings: Flags = None,
     progress: Progress | None = None,
     **more: Any,
@@ -54,11 +54,11 @@ def add(
 
     target = open_target(None if manifest is None else os.fspath(manifest), INTO)
     said: dict[str, Any] = {"source": source, **more}
-    said |= {key: given for key, given in (("files", list(files)), ("exclude", list(exclude))) if given}
+    said |= {key: given for key, given in (("files", [*many(files)]), ("exclude", [*many(exclude)])) if given}
     if location is not None:
         said["location"] = location
     world = upstream(target.loaded, settings_of(target.loaded, settings), progress, offline=False)
-    merged, pin = added(target, said, world, name=name, roles=tuple(roles))
+    merged, pin = added(target, said, world, name=name, roles=many(roles))
     return Added(merged.rows[0].what, pin, tuple(write(merged)))
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -32,6 +31,11 @@ _LOG = logging.getLogger("reconciler")
 _LOG.addHandler(logging.NullHandler())  # who wants to see warnings says so: a library prints nothing by itself
 
 
+def many(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Return names or globs, of which one may be given by itself: its letters are never taken for globs."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
 def loaded_of(manifest: ManifestLike) -> Loaded:
     """Return a manifest, loaded. Raise ManifestError with everything that is wrong."""
     from reconciler.manifest import Loaded, load
@@ -40,10 +44,16 @@ def loaded_of(manifest: ManifestLike) -> Loaded:
 
 
 def settings_of(loaded: Loaded | None, flags: Flags) -> Settings:
-    """Return the settings that hold. Raise InputError when any is wrong."""
+    """Return the settings that hold. Raise InputError when any is wrong, or cannot be said in a call."""
+    from reconciler.errors import InputError
     from reconciler.settings import load
     from reconciler.settingsfiles import here
 
+    if flags and flags.get("registry") is not None:  # a manifest that is loaded has its registry
+        hint = "`registry:` of the manifest says it, or RECONCILER_REGISTRY"
+        raise InputError(
+            "not a setting of one call: all calls must speak of the same records", where="registry", hint=hint
+        )
     return load(os.environ, flags, loaded.path if loaded else here())
 
 

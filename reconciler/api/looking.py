@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reconciler.api.ground import Flags, ManifestLike, Progress, loaded_of, means, settings_of, telling, upstream
+from reconciler.api.ground import Flags, ManifestLike, Progress, loaded_of, many, means, settings_of, telling, upstream
 
 if TYPE_CHECKING:
     from reconciler.audit.analysis import Analysis
@@ -46,7 +46,10 @@ def load_settings(manifest: ManifestLike = None, **flags: object) -> Settings:
 
     Without a manifest a project's settings are looked for from the current directory upward.
     """
-    return settings_of(None if manifest is None else loaded_of(manifest), flags)
+    from reconciler.settings import load
+    from reconciler.settingsfiles import here
+
+    return load(os.environ, flags, here() if manifest is None else loaded_of(manifest).path)
 
 
 def status(
@@ -75,7 +78,7 @@ def status(
 def verify(
     manifest: ManifestLike = None,
     *,
-    variants: Iterable[str] = (),
+    variants: str | Iterable[str] = (),
     full: bool = False,
     settings: Flags = None,
     progress: Progress | None = None,
@@ -92,7 +95,7 @@ def verify(
     loaded = loaded_of(manifest)
     with means(loaded, settings_of(loaded, settings), progress, offline=True) as given:
         contents = look(loaded, open_registry(loaded, telling(progress)))
-        return check(contents, given, tuple(variants), full=full)
+        return check(contents, given, many(variants), full=full)
 
 
 def list_records(manifest: ManifestLike = None, *, progress: Progress | None = None) -> tuple[Record, ...]:
@@ -148,8 +151,8 @@ def detect_model(directory: str | os.PathLike[str]) -> Detected:
 def resolve_source(
     source: str,
     *,
-    files: Iterable[str] = (),
-    exclude: Iterable[str] = (),
+    files: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     offline: bool = False,
     settings: Flags = None,
     progress: Progress | None = None,
@@ -214,7 +217,7 @@ def why(
     return found
 
 
-def _said(source: str, files: Iterable[str], exclude: Iterable[str]) -> dict[str, Any]:
+def _said(source: str, files: str | Iterable[str], exclude: str | Iterable[str]) -> dict[str, Any]:
     """Return what a manifest would say of a source or of an address; raise InputError for what is none."""
     from reconciler import links, sources
     from reconciler.errors import InputError
@@ -224,7 +227,10 @@ def _said(source: str, files: Iterable[str], exclude: Iterable[str]) -> dict[str
         sources.check(said["source"])
     except ValueError as error:
         raise InputError(str(error), where=source.partition("?")[0]) from None
-    return {**said, **{key: list(given) for key, given in (("files", files), ("exclude", exclude)) if given}}
+    return {
+        **said,
+        **{key: list(given) for key, given in (("files", many(files)), ("exclude", many(exclude))) if given},
+    }
 
 
 def _raise(error: OSError) -> None:

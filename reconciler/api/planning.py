@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from reconciler.api.ground import Flags, ManifestLike, Progress, loaded_of, means, settings_of, telling, upstream
+from reconciler.api.ground import Flags, ManifestLike, Progress, loaded_of, many, means, settings_of, telling, upstream
 
 if TYPE_CHECKING:
     from reconciler.manifest import Loaded
@@ -34,7 +34,7 @@ def validate(path: str | os.PathLike[str] | None = None) -> Validation:
 def lock(
     manifest: ManifestLike = None,
     *,
-    upgrade: bool | Iterable[str] = False,
+    upgrade: bool | str | Iterable[str] = False,
     offline: bool = False,
     settings: Flags = None,
     progress: Progress | None = None,
@@ -48,7 +48,7 @@ def lock(
     from reconciler.pinning import pin
 
     loaded = loaded_of(manifest)
-    names = () if isinstance(upgrade, bool) else (upgrade,) if isinstance(upgrade, str) else tuple(upgrade)
+    names = () if isinstance(upgrade, bool) else many(upgrade)
     world = upstream(loaded, settings_of(loaded, settings), progress, offline=offline)
     locked = pin(loaded, world, upgrade=upgrade is True or bool(names), names=names)
     if locked.problems:
@@ -70,9 +70,9 @@ def outdated(
 def plan(
     manifest: ManifestLike = None,
     *,
-    target: Iterable[str] = (),
-    exclude: Iterable[str] = (),
-    allow_remove: Iterable[str] = (),
+    target: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
+    allow_remove: str | Iterable[str] = (),
     base: ManifestLike = None,
     locked: bool = False,
     offline: bool = False,
@@ -91,7 +91,7 @@ def plan(
     from reconciler.survey import survey
 
     loaded = loaded_of(manifest)
-    wanted = Selection(tuple(target), tuple(exclude), tuple(allow_remove))
+    wanted = Selection(many(target), many(exclude), many(allow_remove))
     chosen = settings_of(loaded, settings)
     if base is not None:
         from reconciler.supposed import plan_from
@@ -104,7 +104,12 @@ def plan(
 
 
 def render_plan(plan: Plan, form: Literal["text", "markdown", "json"] = "text", *, verbose: bool = False) -> str:
-    """Return a plan as text for people, as Markdown for a pull request, or as the one strict JSON document."""
+    """Return a plan as text for people, as Markdown for a pull request, or as the one strict JSON document.
+
+    Raise InputError for another form.
+    """
+    from reconciler.errors import InputError
+
     match form:
         case "json":
             from reconciler.planfile import dumps
@@ -118,7 +123,7 @@ def render_plan(plan: Plan, form: Literal["text", "markdown", "json"] = "text", 
             from reconciler.render.text import plan_text
 
             return "\n".join(plan_text(plan, width=None, colour=False, verbose=verbose)) + "\n"
-    raise ValueError(f"expected text, markdown or json, found {form!r}")
+    raise InputError(f"expected text, markdown or json, found {form!r}", where="form")
 
 
 def save_plan(plan: Plan, path: str | os.PathLike[str]) -> None:

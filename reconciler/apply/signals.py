@@ -12,7 +12,7 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let no signal raise in the block; one that came is raised as KeyboardInterrupt after it.
+    """Let no signal raise in the block; one that came comes after it.
 
     For work of milliseconds: a step whose names are changing is finished rather than torn. Only the main thread is
     ever interrupted, elsewhere this does nothing.
@@ -32,5 +32,5 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
-    if came:
-        raise KeyboardInterrupt
+    for number in dict.fromkeys(came):
+        signal.raise_signal(number)  # to whoever handles it: Ctrl-C raises here, a program's own handler does its own

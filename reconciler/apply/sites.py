@@ -165,6 +165,16 @@ def _copy_from(url: str, stage: Root, staged: str) -> None:
 
 
 def _ordinary_mode() -> int:
+    return 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    """Return the umask, where it can be told without setting it: that would be seen by other threads of a program."""
+    with (
+        contextlib.suppress(OSError, StopIteration, ValueError),
+        open("/proc/self/status", encoding="ascii", errors="replace") as file,
+    ):
+        return int(next(line for line in file if line.startswith("Umask:")).split()[1], 8)
     mask = os.umask(0o022)
     os.umask(mask)
-    return 0o666 & ~mask
+    return mask
