@@ -4,7 +4,7 @@ import pytest
 
 from reconciler.errors import InputError, ManifestError, Problem
 from reconciler.render.errors import error_text
-from reconciler.render.lines import cells
+from reconciler.render.lines import cells, folded
 from reconciler.render.tables import table
 
 ROWS = [
@@ -70,3 +70,8 @@ def test_a_column_that_folds_loses_nothing_where_the_others_are_cut() -> None:
     cut = list(table(rows, ("state", "check", "found"), width=50, colour=False))
     assert len(cut) == 2
     assert "..." in cut[1]
+
+
+def test_a_folded_line_keeps_a_size_together() -> None:
+    assert folded("in the cache, 2.8 MiB of it", 17, "  ") == ["in the cache,", "  2.8 MiB of it"]
+    assert folded("in the cache, 2.8 MiB", None) == ["in the cache, 2.8 MiB"]

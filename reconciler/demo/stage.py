@@ -54,13 +54,29 @@ class Stage:
     servers: Mapping[str, Service] = field(default_factory=dict)
     """What runs beside the hub, by name."""
 
-    def run(self, *arguments: str, exit: int = 0, means: str = "", token: bool = False) -> None:  # noqa: A002
-        """Run one command to its end and check its exit code; `means` says what the code tells."""
+    def run(
+        self,
+        *arguments: str,
+        exit: int = 0,  # noqa: A002 - what a shell calls it
+        means: str = "",
+        token: bool = False,
+        ending: int = 0,
+    ) -> str:
+        """Run one command to its end, check its exit code, and return what was kept of its output.
+
+        `means` says what the code tells. With `ending` only so many of the last lines are shown: what stands before was
+        shown a moment ago. All of it, warnings included, is then kept.
+        """
         begun = time.monotonic()
-        with self._started(arguments, token=token) as process:
+        with self._started(arguments, token=token, aside=ending > 0) as process:
             output, _ = process.communicate()
+        lines = (output or "").splitlines()
+        if ending:
+            wrong = process.returncode != exit
+            self.teller.shows(lines if wrong or len(lines) <= ending else ["[...]", *lines[-ending:]])
         self._note(_typed(arguments, token), process.returncode, time.monotonic() - begun, output)
         self.check(f"exit {exit}" + (f": {means}" if means else ""), process.returncode == exit)
+        return output or ""
 
     def kill(self, *arguments: str, grown: int) -> int:
         """Run one command and kill it (SIGKILL) once `grown` bytes are safe in the stage; return how many were."""
@@ -137,9 +153,11 @@ class Stage:
         self.edit(what, manifest.added(self.manifest, variant), plus=variant)
 
     @contextlib.contextmanager
-    def _started(self, arguments: tuple[str, ...], *, token: bool = False) -> Iterator[subprocess.Popen[str]]:
+    def _started(
+        self, arguments: tuple[str, ...], *, token: bool = False, aside: bool = False
+    ) -> Iterator[subprocess.Popen[str]]:
         self.teller.command(_typed(arguments, token))
-        shown = self.teller.stream is not None
+        shown = self.teller.stream is not None and not aside
         with subprocess.Popen(
             [sys.executable, "-m", "reconciler", *arguments],
             cwd=self.directory,

@@ -60,6 +60,8 @@ def the_home(stage: Stage) -> None:
     stage.check("the damaged file is told, and not taken", damaged == [f"hf:{world.CLASSIFY}"])
     copies = sum("the same bytes at two places" in row["why"] for row in rows)
     stage.check(f"{copies} contents are here twice", copies == 2)
+    stage.says("This is the manifest. It goes into git, with the lock beside it, and is changed by pull request.")
+    stage.print_manifest()
 
 
 def only_adopt(stage: Stage) -> None:
@@ -70,7 +72,7 @@ def only_adopt(stage: Stage) -> None:
     steps = told(stage, "plan")["steps"]
     plain = all((step["action"], step["reason"], step["blocked"]) == ("normalize", "adopt", None) for step in steps)
     stage.check(f"{len(steps)} steps, each of them adopts: no download, no removal", plain and len(steps) == 11)
-    stage.run("apply", "--yes", means="recorded")
+    stage.run("apply", "--yes", means="recorded", ending=2)
     stage.run("plan", "--detailed-exitcode", means="there is nothing to do")
     stage.check("no file has another inode, time or byte", _prints(stage.directory) == before)
     stage.run("undo", "--yes", means="the takeover is taken back")
@@ -79,7 +81,7 @@ def only_adopt(stage: Stage) -> None:
         f"every file is there as it was, and Ollama lists {', '.join(listed)}",
         _prints(stage.directory) == before and len(listed) == 1,
     )
-    stage.run("apply", "--yes", means="and done again")
+    stage.run("apply", "--yes", means="and done again", ending=2)
     stage.run("plan", "--detailed-exitcode", means="there is nothing to do")
     stage.check("nobody sent any weights", evidence.weights_sent(stage) == 0)
 
@@ -126,7 +128,8 @@ def findings(stage: Stage) -> None:
     stage.run("list", "--state", "modified", "--columns", "variant,state,source", means="whose it is")
     variants = [row["address"] for row in told(stage, "list", "--state", "modified")["variants"]]
     stage.check(f"{', '.join(variants)}, no other", variants == ["tinyllama-embed-safetensors@hf_cache"])
-    stage.run("lock", "--check", means="the lock is what upstream has; one repository is called otherwise now")
+    said = stage.run("lock", "--check", means="the lock is what upstream has", ending=9)
+    stage.check(f"{world.OLD} has another name now, {world.NEW}: it is told", f"now called hf:{world.NEW}" in said)
 
 
 def a_clean_up(stage: Stage) -> None:
@@ -146,7 +149,7 @@ def a_clean_up(stage: Stage) -> None:
     stage.hub.reset_log()
     ink, q8 = (stage.directory / path for path in _dropped())
     stage.run("plan", means="two removals to the trash, one download, and a link to the new name")
-    stage.run("apply", "--yes", means="all of it is done")
+    stage.run("apply", "--yes", means="all of it is done", ending=12)
     size, came = damaged.stat().st_size, evidence.weights_sent(stage)
     stage.check(f"the hub sent the one damaged file anew, {human_bytes(size)}", size <= came < 1.5 * size)
     right = evidence.print_of(damaged).sha256 == evidence.upstream(stage, world.CLASSIFY)[mess.WEIGHTS].sha256
@@ -182,7 +185,7 @@ def the_way_back(stage: Stage) -> None:
     )
     stage.check("nobody sent any weights", evidence.weights_sent(stage) == 0)
     stage.says("The manifest is yours, and still says what is wanted: the next apply does it again.")
-    stage.run("apply", "--yes", means="all of it is done")
+    stage.run("apply", "--yes", means="all of it is done", ending=2)
     stage.run("gc", "--older-than", "0d", "--yes", means="the trash is freed")
     stage.check("nothing waits any more", evidence.trash(stage) == 0)
     stage.run("plan", "--detailed-exitcode", means="there is nothing to do")

@@ -34,6 +34,7 @@ COLOURS: Mapping[Action, str] = {
 _COMMAND = re.compile(r"(?<!\S)::")
 _HASH = re.compile(r"(?<![0-9a-f])(?:[0-9a-f]{40}|[0-9a-f]{64})(?![0-9a-f])")
 _SCALARS = ("source", "revision", "format", "quant", "path", "backend", "served_as", "license", "support", "protect")
+_SIZE = re.compile(r"(\d) ((?:[KMGTP]i)?B)\b")
 _DETECTED = ("format", "quant")
 
 
@@ -206,8 +207,9 @@ def folded(text: str, width: int | None, indent: str = "") -> list[str]:
     """Return `text` in lines of at most `width` columns, broken at words where it can be; later lines are indented."""
     if width is None or cells(text) <= width:
         return [text]
-    parts = textwrap.wrap(text, max(width, len(indent) + 10), subsequent_indent=indent, break_on_hyphens=False)
-    return [unled(part) for part in parts]  # a long word may have been broken before `::`
+    kept = _SIZE.sub("\\1\u00a0\\2", text)  # textwrap breaks at plain spaces only
+    parts = textwrap.wrap(kept, max(width, len(indent) + 10), subsequent_indent=indent, break_on_hyphens=False)
+    return [unled(part.replace("\u00a0", " ")) for part in parts]  # a long word may have been broken before `::`
 
 
 def counted(number: int, noun: str) -> str:
