@@ -96,6 +96,8 @@ def fields_of(source: str) -> tuple[dict[str, Any], tuple[str, ...]]:
 def _of_hub(parts: SplitResult) -> Source:
     """https://huggingface.co/docs/hub/models-downloading; `blob` and `raw` are the pages of the same file."""
     segments = [unquote(part) for part in parts.path.strip("/").split("/")]
+    if segments[0] in ("datasets", "spaces") and not {"resolve", "raw"} & set(segments[3:4]):
+        return Source(why=f"one of the Hub's {segments[0]}, and no model")
     if segments[0] in ("datasets", "spaces", "api"):
         return _of_web(parts, [], hidden=False)
     repository = "/".join(segments[:2])

@@ -12,6 +12,9 @@ Digest = NewType("Digest", str)
 
 Algorithm = Literal["sha256", "git-sha1"]
 
+UNREAD = Digest("sha256:" + "0" * 64)
+"""In a listing of names and sizes: the digest of a file that nobody has read. No lock and no record holds it."""
+
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|git-sha1:[0-9a-f]{40}")
 
 

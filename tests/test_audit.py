@@ -212,6 +212,7 @@ def test_small_files_are_left_out_of_duplicates_unless_asked_for_and_told(box: B
     chat = box.weight("model.safetensors")
     for copy in ("copy.safetensors", "again.safetensors"):
         (box.here / "weights" / copy).write_bytes(chat.read_bytes())
+        os.utime(box.here / "weights" / copy, ns=(10**18, 10**18))  # what is too young is not remembered
 
     told = box.run("duplicates", "box.yaml").out
     assert told.startswith("Nothing that is known")
@@ -499,6 +500,48 @@ def test_a_page_of_ollamas_library_is_its_model(page: str, source: str) -> None:
     from reconciler import links
 
     assert links.read(page).source == source
+
+
+def test_a_file_on_the_web_is_analyzed_without_its_body(box: Box) -> None:
+    """The control: whoever declares it needs its digest, for which all of it is read."""
+    url = box.hub.serve("/files/Tiny-Q4_K_M.gguf", b"GGUF" + b"x" * 3_000_000)
+    box.hub.reset_log()
+
+    [build] = box.run("analyze", url, "--insecure", "--json").json["builds"]
+
+    assert (build["quant"], build["bytes"]) == ("q4_k_m", 3_000_004)
+    assert box.hub.bytes_served() <= 1024
+    box.run("add", "box.yaml", url, "--insecure", "--name", "web", "--location", "weights")
+    assert box.hub.bytes_served() > 3_000_000
+
+
+@pytest.mark.parametrize("form", ["{}", "file:{}", "./models/acme/Big"])
+def test_a_directory_is_analyzed_by_names_and_sizes_however_large_it_is(box: Box, form: str) -> None:
+    folder = box.here / "models" / "acme" / "Big"
+    folder.mkdir(parents=True)
+    with (folder / "model.safetensors").open("wb") as file:
+        file.truncate(1 << 40)  # a tebibyte of nothing: reading it would take an hour
+
+    told = box.run("analyze", form.format(folder), "--files", "--json")
+
+    assert told.code == 0, told.err
+    assert told.json["bytes"] == 1 << 40
+    assert told.json["source"] == f"file:{folder}"
+    assert [file["digest"] for file in told.json["listing"]] == [None]
+    assert "1.0 TiB" in box.run("analyze", form.format(folder)).out
+
+
+@pytest.mark.parametrize("kind", ["datasets", "spaces"])
+@pytest.mark.parametrize("rest", ["", "/tree/main", "/blob/main/data.parquet"])
+def test_datasets_and_spaces_are_told_to_be_none(box: Box, kind: str, rest: str) -> None:
+    told = box.run("analyze", f"https://huggingface.co/{kind}/acme/things{rest}")
+
+    assert told.code == 1
+    assert f"one of the Hub's {kind}, and no model" in told.err
+
+
+def test_what_needs_to_be_allowed_names_the_option_of_this_command(box: Box) -> None:
+    assert "`--insecure` allows it here" in box.run("analyze", f"{box.hub.url}/files/x.gguf").err
 
 
 # -- outdated, history ------------------------------------------------------------------------------------------------

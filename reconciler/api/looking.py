@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reconciler.generations import Generation
     from reconciler.plan import Plan
     from reconciler.settings import Settings
+    from reconciler.sources import World
     from reconciler.state import Pin, Record
     from reconciler.verify import Verification
 
@@ -162,14 +163,18 @@ def resolve_source(
     `source` is what a manifest would say (`hf:owner/repo@branch`), or the web address of a model. Raise InputError for
     what is no source, SourceError when it refuses.
     """
+    world = upstream(None, settings_of(None, settings), progress, offline=offline)
+    return _asked(source, _said(source, files, exclude), world)
+
+
+def _asked(source: str, said: Mapping[str, Any], world: World, *, listing: bool = False) -> Pin:
+    """Ask for files with their digests, or with `listing` for names and sizes alone."""
     from reconciler import resolve
     from reconciler.errors import InputError
     from reconciler.importing.claims import request_of
 
-    said = _said(source, files, exclude)
-    world = upstream(None, settings_of(None, settings), progress, offline=offline)
     try:
-        return resolve.ask(request_of("", said), world)
+        return resolve.ask(request_of("", said)._replace(listing=listing), world)
     except ValueError as error:
         raise InputError(str(error), where=source) from None
 
@@ -177,13 +182,14 @@ def resolve_source(
 def analyze(source: str, *, settings: Flags = None, progress: Progress | None = None) -> Analysis:
     """Say what a source holds before it is declared: builds with their sizes, licence, access, what would run.
 
-    `source` as for `resolve_source`. Nothing is downloaded or written. Raise InputError, SourceError.
+    `source` as for `resolve_source`. Names and sizes are asked; no file is read, and nothing is written. Raise
+    InputError, SourceError.
     """
     from reconciler import sources
     from reconciler.audit import analysis
 
-    pin = resolve_source(source, settings=settings, progress=progress)
     world = upstream(None, settings_of(None, settings), progress, offline=False)
+    pin = _asked(source, _said(source, (), ()), world, listing=True)
     return analysis.analyze(pin, sources.access(pin, world) or "")
 
 

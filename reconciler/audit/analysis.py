@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from reconciler.detect import is_pickle_name, rules
 from reconciler.globs import MAX_STARS, matches
 from reconciler.naming import family_of, variant_name
-from reconciler.state import GATED, Artifact, Pin
+from reconciler.state import GATED, UNREAD, Artifact, Pin
 from reconciler.yamlwrite import flow, scalar
 
 _SHARD = re.compile(r"[0-9]{5,6}-of-[0-9]{5,6}")
@@ -92,7 +92,10 @@ def as_value(found: Analysis, *, files: bool) -> dict[str, Any]:
         "projectors": list(found.projectors),
     }
     if files:
-        value["listing"] = [{"path": file.path, "size": file.size, "digest": file.digest} for file in found.files]
+        value["listing"] = [
+            {"path": file.path, "size": file.size, "digest": None if file.digest == UNREAD else file.digest}
+            for file in found.files
+        ]
     return value
 
 

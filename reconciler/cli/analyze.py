@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +19,8 @@ _FEW = 5
 
 def command(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="hf:owner/repo, ollama:model, civitai:model, or a web address.")
+        str,
+        typer.Argument(metavar="SOURCE", help="hf:owner/repo, ollama:model, civitai:model, a web address, or a path."),
     ],
     files: Annotated[bool, typer.Option("--files", help="List every file, too.")] = False,
     insecure: Annotated[
@@ -50,11 +52,12 @@ def command(
     try:
         host = _host(said["source"]) if insecure else ""
         sources.check(said["source"], insecure=insecure)
-        request = request_of("", {**said, "insecure": insecure})
+        request = request_of("", {**said, "insecure": insecure})._replace(listing=True)
         pin = resolve.ask(request, world)
         refused = sources.access(pin, world.trusting({host} - {""})) or ""
     except ValueError as error:
-        raise InputError(str(error), where=source) from None
+        hint = "`--insecure` allows it here" if "`insecure: true`" in str(error) else ""
+        raise InputError(str(error), where=source, hint=hint) from None
     found = analyze(pin, refused, insecure=insecure)
     if json:
         session.say_json(as_value(found, files=files))
@@ -66,9 +69,14 @@ def command(
 
 
 def _meant(source: str) -> tuple[dict[str, Any], Sequence[str]]:
-    """Return what a manifest would say, and what people should know of the address."""
+    """Return what a manifest would say, and what people should know of the address.
+
+    A path means the file or directory there, as shells give it: absolute, or from here.
+    """
     from reconciler import links
 
+    if source.startswith(("/", "./", "../", "~/")):
+        return {"source": f"file:{Path(source).expanduser().absolute().resolve()}"}, ()
     try:
         return links.fields_of(source)
     except ValueError as error:
@@ -88,6 +96,7 @@ def _text(found: Analysis, *, files: bool) -> Iterator[str]:
     from reconciler.inert import human_bytes
     from reconciler.render.lines import counted, name
     from reconciler.render.tables import table
+    from reconciler.state import UNREAD
 
     width, colour = session.width(), session.colour(session.settings())
     yield name(f"{found.source}{f' at {found.revision}' if found.revision else ''}")
@@ -105,7 +114,10 @@ def _text(found: Analysis, *, files: bool) -> Iterator[str]:
     yield from table(rows, ("build", "format", "quant", "weights", "size"), width=width, colour=colour)
     if files:
         yield ""
-        listing = [(file.path, human_bytes(file.size), file.digest[:19]) for file in found.files]
+        listing = [
+            (file.path, human_bytes(file.size), "-" if file.digest == UNREAD else file.digest[:19])
+            for file in found.files
+        ]
         yield from table(listing, ("file", "size", "digest"), width=width, colour=colour)
     yield ""
     yield "For `variants:` of a manifest:"

@@ -37,6 +37,7 @@ class Request(NamedTuple):
     or branch (of an Ollama model the digest of its manifest), and a digest (of the one file, or by path, 64 hex).
     `support` is the source that lends missing config and tokenizer files; `support_revision` keeps it at a commit that
     is locked already. `headers` asks for what GGUF files say of themselves, from which a store makes small files.
+    `listing` asks for names and sizes alone: no body is read, and a digest that only a body tells is `UNREAD`.
     """
 
     variant: str
@@ -50,6 +51,7 @@ class Request(NamedTuple):
     insecure: bool = False
     support_revision: str | None = None
     headers: bool = False
+    listing: bool = False
     preview: str | None = None
     """The picture beside an image model: an address, '' for the first that `rating` allows, None for none."""
     rating: str = "pg"

@@ -15,7 +15,7 @@ from reconciler.located import Located
 from reconciler.references import parse
 from reconciler.sources import Request, World, selection
 from reconciler.sources.selection import Entry
-from reconciler.state import Artifact, Pin
+from reconciler.state import UNREAD, Artifact, Pin
 
 _SKIPPED = frozenset({".git", ".cache", ".reconciler", ".huggingface"})
 """Directories that hold the books of programs and never weights."""
@@ -30,9 +30,11 @@ def resolve(request: Request, world: World) -> Pin:
     """Walk the directory (or take the one file) and read every selected file for its digest."""
     root = _root(request.source)
     found = _files(root, request.source, world)
-    placeholder = "sha256:" + "0" * 64  # selection looks at names; only what it chooses is read
-    listed = selection.accept((Entry(path, "file", size, placeholder) for path, size in found), request.source)
+    # Selection looks at names; only what it chooses is read.
+    listed = selection.accept((Entry(path, "file", size, UNREAD) for path, size in found), request.source)
     chosen = selection.select(listed, request._replace(sha256=None))
+    if request.listing:
+        return Pin(request.source, None, chosen)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         files = tuple(pool.map(lambda file: _hashed(root, file), chosen))
     return Pin(request.source, None, selection.select(files, request))

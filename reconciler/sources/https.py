@@ -23,7 +23,7 @@ from reconciler.references import parse
 from reconciler.secrets import redact
 from reconciler.sources import Request, World, refusals, selection, urls
 from reconciler.sources.patience import Answer
-from reconciler.state import Artifact, Digest, Pin, parse_digest
+from reconciler.state import UNREAD, Artifact, Digest, Pin, parse_digest
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_HEAD = frozenset({400, 403, 405, 501})
@@ -65,7 +65,10 @@ def resolve(request: Request, world: World) -> Pin:
     size, name = _size(answer), _name(request.source, answer)
     given = selection.hand_digest(name, request, 1)
     digest = given or _told_digest(answer.headers)
-    if digest is None or size is None or size <= _PEEK:
+    if request.listing:
+        digest, size = digest or UNREAD, size or 0
+        _peek(answer.url, request.source, world)
+    elif digest is None or size is None or size <= _PEEK:
         found, count = _read(answer.url, request.source, size, world)
         if digest is not None and digest != found:
             raise _differs(request.source, "the manifest pins" if given else "its header says", digest, found)
