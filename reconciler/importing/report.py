@@ -75,7 +75,7 @@ def account(rows: Sequence[Row], *, verbose: bool = False, width: int | None = N
         ]
         shown = of_kind if verbose else of_kind[:_SHOWN]
         for row in shown:
-            yield from folded(_line(row), width, " " * 10)
+            yield from folded(_line(row), width, " " * 10, cut=False)
         if len(of_kind) > len(shown):
             yield f"{kind:<8}  and {len(of_kind) - len(shown)} more (`--report FILE` has all of them)"
 

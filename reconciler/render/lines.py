@@ -203,12 +203,16 @@ def shorten(text: str, width: int | None) -> str:
     return f"{_head(text, width - 3 - tail)}...{_head(text[::-1], tail)[::-1]}"
 
 
-def folded(text: str, width: int | None, indent: str = "") -> list[str]:
-    """Return `text` in lines of at most `width` columns, broken at words where it can be; later lines are indented."""
+def folded(text: str, width: int | None, indent: str = "", *, cut: bool = True) -> list[str]:
+    """Return `text` in lines of at most `width` columns, broken at words where it can be; later lines are indented.
+
+    Without `cut` a word that is longer stays whole, such as a path that people copy: the terminal goes on with it.
+    """
     if width is None or cells(text) <= width:
         return [text]
     kept = _SIZE.sub("\\1\u00a0\\2", text)  # textwrap breaks at plain spaces only
-    parts = textwrap.wrap(kept, max(width, len(indent) + 10), subsequent_indent=indent, break_on_hyphens=False)
+    room = max(width, len(indent) + 10)
+    parts = textwrap.wrap(kept, room, subsequent_indent=indent, break_on_hyphens=False, break_long_words=cut)
     return [unled(part.replace("\u00a0", " ")) for part in parts]  # a long word may have been broken before `::`
 
 
