@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,9 @@ def act(
     *,
     approved: frozenset[Action] | None = None,
     lock: bytes | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Applied:
-    """Carry out a plan while `display` watches.
+    """Carry out a plan while `display` watches; once `stop` says True it ends as by Ctrl-C.
 
     Raise InputError before anything is begun when the downloader that the settings name cannot be had, DiskError when
     not even the journal can be written.
@@ -71,11 +73,12 @@ def act(
     if any(row.method == "fetch" for step in plan.changes for row in step.files):
         check_aria2c(chosen)
     tools = Tools(
-        open_downloader=lambda: open_downloader(chosen, held.fd),
+        open_downloader=lambda: open_downloader(chosen, held.fd, stop),
         sources=means.sources,
         digests=means.digests,
         display=display,
         manifest=loaded.identity,
+        stop=stop,
     )
     files = {path.name: path.read_bytes() for path in loaded.files}
     applied = apply(plan, held.registry, tools, approved=approved or ALL, manifest_files=files, lock=lock)

@@ -68,8 +68,10 @@ def check_aria2c(chosen: Settings) -> None:
         raise InputError(what, where=where, hint="name another program, or take the setting away")
 
 
-def open_downloader(chosen: Settings, fd: int) -> AbstractContextManager[Downloader]:
-    """Open the downloader of the settings; it inherits `fd`, the lock under which it works."""
+def open_downloader(
+    chosen: Settings, fd: int, stop: Callable[[], bool] | None = None
+) -> AbstractContextManager[Downloader]:
+    """Open the downloader of the settings; it inherits `fd`, the lock under which it works. `stop` as it takes it."""
     from reconciler.download import Limits
     from reconciler.download import open_downloader as opened
 
@@ -80,4 +82,4 @@ def open_downloader(chosen: Settings, fd: int) -> AbstractContextManager[Downloa
         rate=chosen.limit_rate,
         retries=chosen.retries,
     )
-    return opened(limits, keep_fds=(fd,), choice=chosen.downloader, aria2c=chosen.aria2c)
+    return opened(limits, keep_fds=(fd,), choice=chosen.downloader, aria2c=chosen.aria2c, stop=stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 import json
 import locale
@@ -192,6 +193,83 @@ def test_what_is_worth_knowing_goes_to_the_logger_where_nobody_listens(
         "the digest cache is damaged and was set aside: file is not a database"
     ]
     assert [event["text"] for event in heard if event["type"] == "message"] == [caplog.records[0].getMessage()]
+
+
+def slowly(stop: threading.Event) -> reconciler.Progress:
+    """Return a listener that sets `stop` as soon as a download has begun."""
+
+    def hear(event: reconciler.Event) -> None:
+        if event["type"] == "progress" and event["phase"] == "downloading":
+            stop.set()
+
+    return hear
+
+
+def test_an_apply_that_is_cancelled_ends_soon_and_the_next_one_goes_on(hub: Hub) -> None:
+    stop = threading.Event()
+    receipt = reconciler.apply(
+        "workstation.yaml", settings={"limit_rate": "30KiB"}, progress=slowly(stop), cancel=stop.is_set
+    )
+    assert receipt.exit_code == 130
+    assert {outcome.result for outcome in receipt.outcomes} <= {"done", "not-started"}
+    assert "not-started" in {outcome.result for outcome in receipt.outcomes}
+    assert reconciler.apply("workstation.yaml").exit_code == 0
+    assert reconciler.verify("workstation.yaml", full=True).exit_code == 0
+
+
+def test_an_apply_in_an_event_loop_leaves_the_loop_free_and_can_be_cancelled(hub: Hub) -> None:
+    async def main() -> reconciler.Receipt:
+        stop = threading.Event()
+        heard = slowly(stop)
+        doing = asyncio.to_thread(
+            reconciler.apply, "workstation.yaml", settings={"limit_rate": "30KiB"}, progress=heard, cancel=stop.is_set
+        )
+        receipt, plans = await asyncio.gather(doing, asyncio.to_thread(reconciler.load_manifest, "workstation.yaml"))
+        assert plans.name == "workstation"
+        return receipt
+
+    assert asyncio.run(main()).exit_code == 130
+
+
+def test_nothing_begins_when_it_was_cancelled_before_and_a_cancel_that_fails_wants_nothing(hub: Hub) -> None:
+    receipt = reconciler.apply("workstation.yaml", cancel=lambda: True)
+    assert {outcome.result for outcome in receipt.outcomes} == {"not-started"}
+    assert reconciler.list_records("workstation.yaml") == ()
+
+    def fails() -> bool:
+        raise RuntimeError("nobody knows")
+
+    assert reconciler.apply("workstation.yaml", cancel=fails).exit_code == 0
+    assert reconciler.undo("workstation.yaml", cancel=lambda: True).exit_code == 130
+    assert reconciler.undo("workstation.yaml").exit_code == 0
+
+
+def test_a_listener_that_wants_to_exit_ends_no_thread_of_ours(hub: Hub) -> None:
+    def hear(event: reconciler.Event) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            sys.exit(3)
+
+    assert reconciler.apply("workstation.yaml", progress=hear).exit_code == 0
+
+
+def test_calls_go_on_after_one_that_failed_or_was_interrupted(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook: the same process calls again, whatever the last call ended with."""
+
+    def interrupted(event: reconciler.Event) -> None:
+        if event["type"] == "step-started":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", "http://127.0.0.1:59123")
+        with pytest.raises(reconciler.WorldError):
+            reconciler.lock("workstation.yaml", settings={"retries": 0})
+    assert reconciler.apply("workstation.yaml", progress=interrupted).exit_code == 130
+    assert reconciler.apply("workstation.yaml").exit_code == 0
+    assert reconciler.apply("workstation.yaml").outcomes == ()
+    threads = [
+        thread.name for thread in threading.enumerate() if not thread.name.endswith(("(_accept)", "(_converse)"))
+    ]
+    assert threads == ["MainThread"], "besides those of the hub"
 
 
 def test_an_apply_in_another_thread_is_told_and_refused(hub: Hub) -> None:

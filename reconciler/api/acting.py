@@ -8,7 +8,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reconciler.api.ground import Flags, ManifestLike, Progress, hold, loaded_of, many, means, say, settings_of, telling
+from reconciler.api.ground import (
+    Cancel,
+    Flags,
+    ManifestLike,
+    Progress,
+    hold,
+    loaded_of,
+    many,
+    means,
+    say,
+    settings_of,
+    stopping,
+    telling,
+)
 from reconciler.plan import Plan, Selection
 
 if TYPE_CHECKING:
@@ -56,12 +69,14 @@ def apply(
     offline: bool = False,
     settings: Flags = None,
     progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> Receipt:
     """Carry out a plan exactly as it was reviewed, or that of a manifest, made now. Calling it is the approval.
 
     `approve` limits what may run to some of `download`, `normalize`, `remove`, `prune`; the other steps are told as
     blocked. A step that fails is told in the receipt and stops only those that need it: look at `receipt.exit_code`,
-    or at its `outcomes`. Ctrl-C gives a receipt with `interrupted`; the next apply goes on.
+    or at its `outcomes`. Ctrl-C gives a receipt with `interrupted`; the next apply goes on. So does `cancel`, once it
+    says True: it is asked before every step, and a few times a second while bytes come.
     Raise StaleError when the world is not as it was when the plan was made, BusyError when another apply runs,
     DiskError when not even the journal can be written; nothing is touched then.
     """
@@ -77,7 +92,7 @@ def apply(
     with means(loaded, chosen, progress, offline=offline) as given, hold(loaded, given, "apply", progress) as held:
         plan = without_unapproved(plan_now(saved, loaded, held, given, wanted, locked=locked), approved)
         lock = resolved_lock(Path(plan.lock_path), plan, loaded.manifest.variants)
-        return _done(plan, loaded, held, given, chosen, progress, lock=lock)
+        return _done(plan, loaded, held, given, chosen, progress, cancel, lock=lock)
 
 
 def plan_undo(
@@ -103,6 +118,7 @@ def undo(
     to: int | None = None,
     settings: Flags = None,
     progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> Receipt:
     """Bring disk and registry back to before the last generation that changed anything, or all down to before `to`.
 
@@ -115,7 +131,7 @@ def undo(
     chosen = settings_of(loaded, settings)
     with means(loaded, chosen, progress) as given, hold(loaded, given, "undo", progress) as held:
         plan, _ = back.plan_undo(loaded, held.registry, given, to, telling(progress))
-        return _done(plan, loaded, held, given, chosen, progress)
+        return _done(plan, loaded, held, given, chosen, progress, cancel)
 
 
 def repair(
@@ -125,6 +141,7 @@ def repair(
     full: bool = False,
     settings: Flags = None,
     progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> Repaired:
     """Verify, and bring back what is corrupt or missing exactly as it was recorded; bad bytes go to the trash.
 
@@ -142,7 +159,7 @@ def repair(
         plan = plan_repair(before, loaded, held.registry, given) if before.bad else None
         if plan is None or not plan.changes:
             return Repaired(before, None, before)
-        receipt = _done(plan, loaded, held, given, chosen, progress)
+        receipt = _done(plan, loaded, held, given, chosen, progress, cancel)
         mended = sorted({str(finding.address) for finding in before.bad})
         after = check(look(loaded, load(held.registry.path)), given, mended, full=False)
         return Repaired(before, receipt, after)
@@ -211,6 +228,7 @@ def _done(
     given: Means,
     chosen: Settings,
     progress: Progress | None,
+    cancel: Cancel | None,
     *,
     lock: bytes | None = None,
 ) -> Receipt:
@@ -222,7 +240,7 @@ def _done(
     if not plan.changes:
         blocked = tuple(Outcome(s.address, s.action, s.reason, "blocked", s.blocked or "") for s in plan.blocked)
         return Receipt(plan_id(plan), None, blocked, 0.0, 0)
-    applied = act(plan, loaded, held, given, chosen, _display(progress), lock=lock)
+    applied = act(plan, loaded, held, given, chosen, _display(progress), lock=lock, stop=stopping(cancel))
     if applied.unrecorded is not None:
         raise applied.unrecorded
     return applied.receipt

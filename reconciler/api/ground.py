@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from threading import RLock
+from threading import RLock, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ Event: TypeAlias = Mapping[str, Any]
 """Plain JSON values, `type` among them: the lines of `reconciler apply --json`, besides `reading` and `message`."""
 Progress: TypeAlias = Callable[[Event], None]
 """Called with events, one call at a time, from any thread. An exception that it raises stops nobody."""
+Cancel: TypeAlias = Callable[[], bool]
+"""Says whether a call is wanted no more: `threading.Event().is_set`, for one. Asked by the thread of the call."""
 Flags: TypeAlias = Mapping[str, object] | None
 """Settings by name, stronger than environment and files; a rate may be text (`20MiB`), a path a Path."""
 
@@ -59,8 +61,23 @@ def settings_of(loaded: Loaded | None, flags: Flags) -> Settings:
 
 def say(progress: Progress, kind: str, fields: Mapping[str, Any]) -> None:
     """Tell somebody an event; whoever cannot hear it stops nobody."""
-    with _ONE, suppress(Exception):
+    # In a thread of ours nothing may come through; in the caller's own, Ctrl-C must.
+    ours = current_thread() is not main_thread()
+    with _ONE, suppress(BaseException if ours else Exception):
         progress({"type": kind, **fields})
+
+
+def stopping(cancel: Cancel | None) -> Cancel | None:
+    """Return what asks `cancel`; one that fails wants nothing."""
+    if cancel is None:
+        return None
+
+    def stop() -> bool:
+        with suppress(Exception):
+            return bool(cancel())
+        return False
+
+    return stop
 
 
 def telling(progress: Progress | None) -> Callable[[str], None]:

@@ -34,6 +34,8 @@ class Tools:
     manifest: str
     """Identity of the manifest whose records these are."""
     now: Callable[[], float] = time.time
+    stop: Callable[[], bool] | None = None
+    """Says whether whoever waits wants no more: then no further step begins."""
 
 
 @dataclass
@@ -133,7 +135,9 @@ class Work:
         return replace(step, files=tuple(r for r in step.files if r.digest not in absent or not r.optional))
 
     def started(self, step: Step) -> None:
-        """Take note that a step begins."""
+        """Take note that a step begins. Raise KeyboardInterrupt when none shall begin any more."""
+        if self.tools.stop is not None and self.tools.stop():
+            raise KeyboardInterrupt
         self._since[id(step)] = time.monotonic()
         self.show(lambda display: display.step_started(step))
 

@@ -149,15 +149,19 @@ def open_downloader(
     keep_fds: Sequence[int] = (),
     choice: Literal["auto", "aria2c", "huggingface_hub"] = "auto",
     aria2c: str | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> AbstractContextManager[Downloader]:
     """Open the best downloader that this machine has, or the one of `choice`; the name says which.
 
     `keep_fds` are inherited by aria2c: a lock held by one of them is free only when aria2c is gone as well. `aria2c`
-    is the program to use instead of the one that would be found. Raise InputError when the choice cannot be had.
+    is the program to use instead of the one that would be found. While results are awaited `stop` is asked a few times
+    a second, and once it says True, KeyboardInterrupt is raised as by Ctrl-C. Raise InputError when the choice cannot
+    be had.
     """
     from reconciler.download import engine
 
-    return engine.open_downloader(limits or Limits(), keep_fds=tuple(keep_fds), choice=choice, aria2c=aria2c)
+    fds = tuple(keep_fds)
+    return engine.open_downloader(limits or Limits(), keep_fds=fds, choice=choice, aria2c=aria2c, stop=stop)
 
 
 def find_aria2c(named: str | None = None) -> Aria2c | None:

@@ -20,6 +20,11 @@ from reconciler.errors import InputError
 
 _AT_ONCE = 8
 """Files that huggingface_hub brings at the same time, as its own snapshot_download does."""
+_NOTICE = 0.2
+"""Seconds in which a wish to stop is noticed."""
+
+Stop = Callable[[], bool] | None
+"""Says whether whoever waits wants no more; None: nobody but Ctrl-C ever does."""
 
 
 @contextlib.contextmanager
@@ -29,10 +34,11 @@ def open_downloader(
     keep_fds: tuple[int, ...] = (),
     choice: Literal["auto", "aria2c", "huggingface_hub"] = "auto",
     aria2c: str | None = None,
+    stop: Stop = None,
 ) -> Iterator[Downloader]:
     """Open aria2c with our pool where aria2c is found and new enough, else huggingface_hub with our pool."""
     if choice == "huggingface_hub":
-        yield WithHubClient(limits, " (chosen by the settings)")
+        yield WithHubClient(limits, " (chosen by the settings)", stop)
         return
     found = program.find_aria2c(aria2c)
     if (choice == "aria2c" or aria2c is not None) and (found is None or not found.usable):
@@ -41,11 +47,11 @@ def open_downloader(
     if found is not None and found.usable:
         warm = threading.Thread(target=_warm, name="download-warm", daemon=True)
         warm.start()
-        yield WithAria2(limits, found, keep_fds)
+        yield WithAria2(limits, found, keep_fds, stop)
         warm.join()
         return
     too_old = f" ({found} is older than 1.36)" if found is not None else " (no aria2c here)"
-    yield WithHubClient(limits, too_old)
+    yield WithHubClient(limits, too_old, stop)
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class WithAria2:
     limits: Limits
     program: Aria2c
     keep_fds: tuple[int, ...] = ()
+    stop: Stop = None
 
     @property
     def name(self) -> str:
@@ -63,7 +70,7 @@ class WithAria2:
 
     def fetch(self, wanted: Sequence[Wanted], watch: Watch) -> Iterator[Arrived | Failed]:
         """Yield a result for each; see Downloader."""
-        return _fetch(self.limits, wanted, watch, self._begin)
+        return _fetch(self.limits, wanted, watch, self._begin, self.stop)
 
     def _begin(self, run: Run) -> None:
         large = [item for item in run.wanted if item.size >= self.limits.small]
@@ -89,6 +96,7 @@ class WithHubClient:
 
     limits: Limits
     why: str = ""
+    stop: Stop = None
 
     @property
     def name(self) -> str:
@@ -97,7 +105,7 @@ class WithHubClient:
 
     def fetch(self, wanted: Sequence[Wanted], watch: Watch) -> Iterator[Arrived | Failed]:
         """Yield a result for each; see Downloader."""
-        return _fetch(self.limits, wanted, watch, self._begin)
+        return _fetch(self.limits, wanted, watch, self._begin, self.stop)
 
     def _begin(self, run: Run) -> None:
         from reconciler.download.hub_client import bring_from_hub
@@ -156,7 +164,7 @@ def share_of_rate(rate: int | None, part: int, whole: int) -> int | None:
 
 
 def _fetch(
-    limits: Limits, wanted: Sequence[Wanted], watch: Watch, begin: Callable[[Run], None]
+    limits: Limits, wanted: Sequence[Wanted], watch: Watch, begin: Callable[[Run], None], stop: Stop = None
 ) -> Iterator[Arrived | Failed]:
     """Begin, then yield results until each has one; on an early close stop everything before returning."""
     sharers: dict[tuple[Path, str], list[Wanted]] = {}
@@ -172,7 +180,7 @@ def _fetch(
     try:
         begin(run)
         for _ in sharers:
-            result = results.get()
+            result = _next(results, stop)
             if tools.teller.trouble is not None:
                 raise tools.teller.trouble
             for sharer in sharers[(result.wanted.stage, result.wanted.name)]:
@@ -185,6 +193,15 @@ def _fetch(
         for end in reversed(run.closing):
             end()
         pool.close()
+
+
+def _next(results: queue.SimpleQueue[Arrived | Failed], stop: Stop) -> Arrived | Failed:
+    """Wait for a result. Raise KeyboardInterrupt once `stop` says so."""
+    while True:
+        if stop is not None and stop():
+            raise KeyboardInterrupt
+        with contextlib.suppress(queue.Empty):
+            return results.get(timeout=None if stop is None else _NOTICE)
 
 
 def _warm() -> None:
