@@ -93,6 +93,18 @@ class Ran(NamedTuple):
     def text(self) -> str:
         return self.out + self.err
 
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def ran(words: Sequence[str]) -> Ran:
+    """Run the program in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.run(words)
+    return Ran(code, out.getvalue(), err.getvalue())
+
 
 @dataclass
 class Ground:
@@ -134,13 +146,10 @@ class Ground:
 
     def run(self, *arguments: str) -> Ran:
         """Run the program in this process; the manifest goes second unless the arguments name one."""
-        out, err = io.StringIO(), io.StringIO()
         words = [arguments[0], *arguments[1:]]
         if not any(word.endswith((".yaml", ".json")) for word in words[1:]):
             words.insert(1, str(self.manifest))
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli.run(words)
-        return Ran(code, out.getvalue(), err.getvalue())
+        return ran(words)
 
     def apply(self, *arguments: str) -> Ran:
         return self.run("apply", "--yes", *arguments)

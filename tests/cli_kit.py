@@ -58,11 +58,32 @@ class Told(NamedTuple):
         return json.loads(self.out)
 
 
-class Box:
+class Shell:
+    """The real command line, in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def run(self, *arguments: str) -> Told:
+        """Run one command."""
+        self._capsys.readouterr()
+        code = run(arguments)
+        return Told(code, *self._capsys.readouterr())
+
+    def take(self, *arguments: str) -> dict[str, Any]:
+        """Run `import` into box.yaml and return its JSON."""
+        told = self.run("import", *arguments, "--manifest", "box.yaml", "--json")
+        assert told.code == 0, told.err
+        value: dict[str, Any] = told.json
+        return value
+
+
+class Box(Shell):
     """A directory with `box.yaml` and what it speaks of; the current directory of the test."""
 
     def __init__(self, here: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-        self.here, self.hub, self._capsys = here, hub, capsys
+        super().__init__(capsys)
+        self.here, self.hub = here, hub
         self.manifest = here / "box.yaml"
         self.write()
 
@@ -78,12 +99,6 @@ class Box:
         """Write the manifest without one variant, in no role either."""
         text = re.sub(rf"  {variant}:\n(    .*\n)+", "", MANIFEST.format(here=self.here))
         self.manifest.write_text(re.sub(rf"{variant},? ?", "", text))
-
-    def run(self, *arguments: str) -> Told:
-        """Run one command in this process."""
-        self._capsys.readouterr()
-        code = run(arguments)
-        return Told(code, *self._capsys.readouterr())
 
     def apply(self) -> None:
         """Make it so."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
 CALLS = (
-    "open", "write", "pwrite", "fsync", "ftruncate", "fchmod", "replace", "rename", "link", "unlink", "mkdir", "rmdir",
+    "write", "pwrite", "fsync", "ftruncate", "fchmod", "replace", "rename", "link", "unlink", "mkdir", "rmdir",
     "symlink", "copy_file_range",
 )  # fmt: skip
 
@@ -20,16 +22,13 @@ def killed_at_every_call(work: Callable[[], object], prepare: Callable[[], objec
     """
     for at in range(1, 1000):
         prepare()
-        child = os.fork()
-        if child == 0:
-            code = 70
-            try:
-                _arm(at)
-                work()
-                code = 0
-            finally:
-                os._exit(code)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+        def dying(at: int = at) -> int:
+            arm(at, ("open", *CALLS))
+            work()
+            return 0
+
+        status = in_a_child(dying)
         assert status in (0, -signal.SIGKILL), f"the child failed by itself: {status}"
         yield at
         if status == 0:
@@ -37,7 +36,23 @@ def killed_at_every_call(work: Callable[[], object], prepare: Callable[[], objec
     raise AssertionError("it never came to an end")
 
 
-def _arm(at: int) -> None:
+def in_a_child(work: Callable[[], int]) -> int:
+    """Run `work` in a process of its own and return its exit code, negative for the signal that killed it."""
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            code = work()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def arm(at: int, calls: tuple[str, ...] = CALLS) -> Callable[[], int]:
+    """Die by SIGKILL at the `at`th of these calls; a write that is hit has written half. Return how many were left."""
     from reconciler import placing
 
     left = [at]
@@ -53,7 +68,8 @@ def _arm(at: int) -> None:
 
         return call
 
-    for name in CALLS:
+    for name in calls:
         if hasattr(os, name):
             setattr(os, name, armed(getattr(os, name), name))
     placing.rename_at = armed(placing.rename_at, "renameat2")  # type: ignore[assignment]
+    return lambda: left[0]

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_kit import Told
+from cli_kit import Shell
 
 from reconciler import lockfile
-from reconciler.cli import run
 from reconciler.hub.civitai import Civitai
 from reconciler.hub.diffusion import image_model
 from reconciler.hub.server import Hub
@@ -23,11 +22,12 @@ DETAIL, HIGH, LOW = (image_model("lora", seed) for seed in (11, 12, 13))
 VAE, OTHER = (image_model("checkpoint", seed) for seed in (14, 15))
 
 
-class Studio:
+class Studio(Shell):
     """A directory to stand in; `someone/parts` on the Hub, models 1101 and 1103 on Civitai."""
 
     def __init__(self, here: Path, hub: Hub, civitai: Civitai, capsys: pytest.CaptureFixture[str]) -> None:
-        self.here, self.hub, self.civitai, self._capsys = here, hub, civitai, capsys
+        super().__init__(capsys)
+        self.here, self.hub, self.civitai = here, hub, civitai
         files = {"vae.safetensors": VAE, "nested/vae.safetensors": OTHER, "split/loras/soft.safetensors": OTHER}
         self.commit = hub.add("someone/parts", files)
         civitai.add_model(1101, "Detail")
@@ -35,19 +35,6 @@ class Studio:
         civitai.add_model(1103, "Halves")
         civitai.add_version(1103, 2204, {"halves_high.safetensors": HIGH}, ecosystem="video")
         civitai.add_version(1103, 2205, {"halves_low.safetensors": LOW}, ecosystem="video")
-
-    def run(self, *arguments: str) -> Told:
-        """Run one command in this process."""
-        self._capsys.readouterr()
-        code = run(arguments)
-        return Told(code, *self._capsys.readouterr())
-
-    def take(self, *arguments: str) -> dict[str, Any]:
-        """Run `import` into box.yaml and return its JSON."""
-        told = self.run("import", *arguments, "--manifest", "box.yaml", "--json")
-        assert told.code == 0, told.err
-        value: dict[str, Any] = told.json
-        return value
 
     def page(self, name: str, body: str, front: str = "") -> None:
         """Write a page of the catalog with one fence of bash."""

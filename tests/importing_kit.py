@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_kit import Told
+from cli_kit import Shell
 
 from reconciler import lockfile
-from reconciler.cli import run
 from reconciler.hub.checkpoints import llama_files
 from reconciler.hub.ggufs import gguf_files
 from reconciler.hub.server import Hub
@@ -24,30 +23,18 @@ CHAT = "acme/Tiny-Chat"
 GGUF = "acme/Tiny-GGUF"
 
 
-class Machine:
+class Machine(Shell):
     """A directory to stand in, and a hub that has `acme/Tiny-Chat` and `acme/Tiny-GGUF`."""
 
     def __init__(self, here: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-        self.here, self.hub, self._capsys = here, hub, capsys
+        super().__init__(capsys)
+        self.here, self.hub = here, hub
         self.chat = llama_files(seed=3)
         self.ggufs = gguf_files("Tiny", ["Q4_K_M", "IQ4_XS"], seed=5)
         self.chat_commit = hub.add(CHAT, self.chat)
         self.gguf_commit = hub.add(GGUF, self.ggufs)
         hub.reset_log()
         self.manifest = here / "box.yaml"
-
-    def run(self, *arguments: str) -> Told:
-        """Run one command in this process."""
-        self._capsys.readouterr()
-        code = run(arguments)
-        return Told(code, *self._capsys.readouterr())
-
-    def take(self, *arguments: str) -> dict[str, Any]:
-        """Run `import` into box.yaml and return its JSON."""
-        told = self.run("import", *arguments, "--manifest", "box.yaml", "--json")
-        assert told.code == 0, told.err
-        value: dict[str, Any] = told.json
-        return value
 
     def loaded(self) -> Loaded:
         """Return the manifest."""

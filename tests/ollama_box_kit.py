@@ -5,21 +5,19 @@ A test module takes the fixtures by name: `registry, either, box = kit.registry,
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
+from apply_kit import Ran, ran
 from ollama_kit import ask, listed, publish
 
-from reconciler import cli
 from reconciler.hub.ollama_registry import Registry
 from reconciler.hub.server import Hub
 from reconciler.ollama import manifests, names
@@ -34,22 +32,6 @@ class _Plain(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
-
-
-class Ran(NamedTuple):
-    """One run of the program."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def text(self) -> str:
-        return self.out + self.err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 @dataclass
@@ -99,13 +81,10 @@ class Box:
 
     def run(self, *arguments: str) -> Ran:
         """Run the program in this process; the manifest goes second unless a saved plan is named."""
-        out, err = io.StringIO(), io.StringIO()
         words = list(arguments)
         if not (words[0] in ("apply", "show") and any(word.endswith(".json") for word in words)):
             words.insert(1, str(self.manifest))
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli.run(words)
-        return Ran(code, out.getvalue(), err.getvalue())
+        return ran(words)
 
     def apply(self, *arguments: str) -> Ran:
         return self.run("apply", "--yes", *arguments)

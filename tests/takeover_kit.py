@@ -8,25 +8,9 @@ from typing import Any
 
 from importing_kit import CHAT, GGUF, Machine, put
 
+from reconciler.demo.mess import record
+
 _LAYERS = {"curated": "model_registry.curated.json", "discovered": "model_registry.discovered.json"}
-
-
-def record(name: str, **said: Any) -> dict[str, Any]:
-    """Return one record with the fields that every record has, and what is said besides."""
-    empty: dict[str, Any] = {
-        "name": name, "display_name": name.replace("_", " "), "backend": "vllm",
-        "backend_config": {"port": 24001, "model_path": "", "extra_args": []},
-        "capabilities": {"text": True, "vision": False, "multimodal": False}, "generation_defaults": {},
-        "artifacts": {"aggregate_sha256": "", "files": []}, "chat_template": {"source": "embedded", "path": None},
-        "version_lock": {"locked": False, "expected_aggregate_sha256": None, "last_verified": None},
-        "performance": {"rolling_samples": 0}, "probes": {"vision": None}, "profiles_placeholder": None,
-        "metadata": {}, "served_model_id": "None", "model_aliases": [], "roles": [], "license": None, "source": None,
-        "deprecated": False, "family": None, "source_provider": "hf", "quantization": None, "backend_alternatives": [],
-        "role_priority": {}, "download_format": None, "download_location": None, "download_path": None,
-        "download_size_bytes": None, "download_files": [], "download_directory_checksum": "", "downloaded_at": None,
-        "last_accessed": None,
-    }  # fmt: skip
-    return {**empty, **said}
 
 
 def of_hub(name: str, root: Path | str, repository: str, **said: Any) -> dict[str, Any]:

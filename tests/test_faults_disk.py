@@ -249,7 +249,7 @@ def test_where_names_cannot_be_linked_files_are_replaced_all_the_same(
 def test_killed_between_the_two_halves_of_such_a_replacement_the_next_apply_finishes_it(
     world: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
 ) -> None:
-    from test_faults_kill import arm, in_a_child
+    from crash_kit import arm, in_a_child
 
     seen = 0
     for at in range(1, 40):
@@ -323,7 +323,7 @@ def test_a_file_larger_than_the_process_may_write_is_told_and_costs_nothing(worl
             assert ground.litter() == []
         return 0
 
-    from test_faults_kill import in_a_child
+    from crash_kit import in_a_child
 
     assert in_a_child(inside) == 0
 
@@ -331,7 +331,7 @@ def test_a_file_larger_than_the_process_may_write_is_told_and_costs_nothing(worl
 def test_a_directory_that_we_may_not_write_is_told_and_the_old_files_stay(ground: Ground) -> None:
     import tempfile
 
-    from test_faults_kill import in_a_child
+    from crash_kit import in_a_child
 
     import reconciler.digeststore
     import reconciler.hashpool  # noqa: F401

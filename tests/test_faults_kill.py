@@ -9,22 +9,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from apply_kit import FakeDownloader, Ground, content, fake_network
-
-from reconciler import placing
+from crash_kit import arm, in_a_child
 
 pytestmark = pytest.mark.faults
 
-CALLS = (
-    "write", "pwrite", "fsync", "ftruncate", "fchmod", "replace", "rename", "link", "unlink", "mkdir", "rmdir",
-    "symlink", "copy_file_range",
-)  # fmt: skip
 SHARDS = 6
 STORES = {"main": "huggingface", "mirror": "flat", "cache": "hf-cache"}
 
@@ -59,42 +52,6 @@ def after(ground: Ground) -> None:
         },
         locations=STORES,
     )
-
-
-def arm(at: int, calls: tuple[str, ...] = CALLS) -> Callable[[], int]:
-    """Die by SIGKILL at the `at`th of these calls; a write that is hit has written half. Return how many were left."""
-    left = [at]
-
-    def armed(real: Callable[..., Any], name: str) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            left[0] -= 1
-            if left[0] == 0:
-                if name == "write":
-                    real(args[0], bytes(args[1])[: len(args[1]) // 2])
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args, **kwargs)
-
-        return call
-
-    for name in calls:
-        setattr(os, name, armed(getattr(os, name), name))
-    placing.rename_at = armed(placing.rename_at, "renameat2")  # type: ignore[assignment]
-    return lambda: left[0]
-
-
-def in_a_child(work: Callable[[], int]) -> int:
-    """Run `work` in a process of its own and return its exit code, negative for the signal that killed it."""
-    child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            code = work()
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def killed_at(at: int, ground: Ground, command: Callable[[], int]) -> int:

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import pytest
 from apply_kit import FakeDownloader, fake_network, sha256
+from crash_kit import arm, in_a_child
 from ollama_box_kit import Box, move, snapshot, stock
 from ollama_kit import install
-from test_faults_kill import arm, in_a_child
 
 from reconciler.hub.ggufs import gguf
 from reconciler.hub.ollama_registry import Registry

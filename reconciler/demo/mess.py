@@ -57,9 +57,9 @@ def registry(home: Path, assistant: str) -> None:
         _of_hub("reranker_(FP32)", tree, world.OLD, roles=["rerank"]),
         _of_hub("gone-7b_(AWQ)", tree, "acme/Gone-7B", roles=["vision"]),
         _of_ollama("assistant_(Q4_K_M)", assistant, roles=["chat"], role_priority={"chat": 40}),
-        _record("old-model", deprecated=True, source={"huggingface_id": "acme/Old"}, source_provider="hf"),
-        _record("placeholder"),
-        _record(
+        record("old-model", deprecated=True, source={"huggingface_id": "acme/Old"}, source_provider="hf"),
+        record("placeholder"),
+        record(
             "testzzz-model_(Q4)", source={"huggingface_id": "testzzz/model"},
             download_path="/tmp/pytest-of-me/pytest-1/w/testzzz/model",  # noqa: S108 - what a test suite once wrote
         ),
@@ -104,11 +104,12 @@ def _etag(path: str, data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def _record(name: str, **said: Any) -> dict[str, Any]:
+def record(name: str, **said: Any) -> dict[str, Any]:
+    """Return one record with the fields that every record of the old registry has, and what is said besides."""
     empty: dict[str, Any] = {
         "name": name, "display_name": name.replace("_", " "), "backend": "vllm",
         "backend_config": {"port": 24001, "model_path": "", "extra_args": []},
-        "capabilities": {"text": True, "vision": False}, "generation_defaults": {},
+        "capabilities": {"text": True, "vision": False, "multimodal": False}, "generation_defaults": {},
         "artifacts": {"aggregate_sha256": "", "files": []}, "chat_template": {"source": "embedded", "path": None},
         "version_lock": {"locked": False, "expected_aggregate_sha256": None, "last_verified": None},
         "performance": {"rolling_samples": 0}, "probes": {"vision": None}, "profiles_placeholder": None,
@@ -123,9 +124,9 @@ def _record(name: str, **said: Any) -> dict[str, Any]:
 
 def _of_hub(name: str, root: Path, repository: str, **said: Any) -> dict[str, Any]:
     source, path = {"huggingface_id": repository}, f"{root}/{repository}"
-    return _record(name, source=source, download_path=path, download_location="linux_wsl", **said)
+    return record(name, source=source, download_path=path, download_location="linux_wsl", **said)
 
 
 def _of_ollama(name: str, tag: str, **said: Any) -> dict[str, Any]:
     path = f"ollama:/{tag}"
-    return _record(name, backend="ollama", source_provider="ollama", served_model_id=tag, download_path=path, **said)
+    return record(name, backend="ollama", source_provider="ollama", served_model_id=tag, download_path=path, **said)
