@@ -135,6 +135,20 @@ def test_a_merge_that_the_branch_has_not_seen_is_not_told_as_its_own(forge: Forg
     assert "### Plan for `gpu-server`: no changes" in job.summary
 
 
+def test_what_mends_a_manifest_that_is_not_sound_gets_a_plan(forge: Forge) -> None:
+    work = forge.found()
+    good = (work / "gpu-server/reconciler.yaml").read_text()
+    for text in ("version: 1\nnonsense: 1\n", good):
+        (work / "gpu-server/reconciler.yaml").write_text(text)
+        forge.git("commit", "--quiet", "--all", "--message=next", cwd=work)
+    job = plan_job(forge, work)
+    assert not job.failed, job.log
+    assert "::warning::what was merged last is not sound" in job.log
+    assert "1 to download" in job.summary
+    (work / "before.yaml").write_text("version: 1\nnonsense: 1\n")
+    assert not action(forge, work, manifest="gpu-server/reconciler.yaml", **{"from": "before.yaml"}).failed
+
+
 TRAP = "open(__import__('os').environ['HOME'] + '/pwned', 'w')\n"
 
 
