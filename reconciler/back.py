@@ -21,8 +21,8 @@ from reconciler.safety import Limits
 from reconciler.state import Address, Artifact, Desired, Digest, Layout, Link, Placement, Record
 from reconciler.strangers import giving_back
 from reconciler.survey import Means, assemble, comfortable, look, read_unread, recalled
+from reconciler.ui.beside import is_companion
 from reconciler.ui.kinds import ui_of
-from reconciler.ui.merging import is_companion
 from reconciler.world import World
 
 

@@ -31,8 +31,8 @@ from reconciler.state import (
     Undecided,
     algorithm,
 )
+from reconciler.ui.beside import is_companion
 from reconciler.ui.kinds import ui_of
-from reconciler.ui.merging import is_companion
 from reconciler.world import World, drops, paths_of
 
 _NOBODY = Address("", "")

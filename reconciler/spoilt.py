@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from reconciler.oserrors import disk_error
-from reconciler.ui.merging import broken, is_companion
+from reconciler.ui.beside import broken, is_companion
 from reconciler.ui.previews import MAX_BYTES
 
 MAX_NOTE = 4 << 20

@@ -26,8 +26,8 @@ from reconciler.state import (
     identity_key,
     is_address,
 )
+from reconciler.ui.beside import is_companion
 from reconciler.ui.kinds import ui_of
-from reconciler.ui.merging import is_companion
 
 Verdict = Literal["ok", "corrupt", "missing", "unreadable"]
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.state import Artifact, Digest, Note, Pin
+from reconciler.ui.beside import broken, is_companion
 from reconciler.ui.companions import notes
-from reconciler.ui.merging import broken, is_companion
 from reconciler.ui.previews import allowed, is_allowed, is_preview, may_be_shown, media_of
 
 SHA = "ab" * 32

@@ -1,4 +1,4 @@
-"""Companions that are there already: which files are such, and what is wrong with their bytes. Pure."""
+"""What lies beside a model already: which files are such, and what is wrong with their bytes. Pure."""
 
 from __future__ import annotations
 
