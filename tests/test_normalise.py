@@ -350,6 +350,37 @@ def test_a_kill_between_the_save_and_its_generation_loses_no_entry(
     assert (messy.registry / LAYER).read_bytes() == before
 
 
+@pytest.mark.parametrize("dump", [{}, {"indent": 2}, {"indent": 4, "ensure_ascii": False}, {"separators": (",", ":")}])
+def test_a_layer_that_was_emptied_comes_back_in_its_own_hand(ground: Ground, dump: dict[str, Any]) -> None:
+    """The control: an empty array shows neither indentation nor how it writes what is not ASCII."""
+    ground.declare({}, policy={"stale_records": "prune"})
+    ground.registry.mkdir()
+    text = json.dumps([{"name": "größe", "license": "“mine”"}, {"name": "idea"}], **dump)
+    for name in (LAYER, "model_registry.json"):
+        (ground.registry / name).write_text(text)
+    assert ground.apply().code == 0
+    assert layer(ground) == []
+    assert ground.run("undo", "--yes").code == 0
+    for name in (LAYER, "model_registry.json"):
+        assert (ground.registry / name).read_text() == text
+
+
+@pytest.mark.parametrize("value", [7, 4.5, "text", ["a"], True])
+def test_whatever_stood_in_a_field_of_an_entry_that_is_taken_over_breaks_nothing(ground: Ground, value: object) -> None:
+    fields = ("metadata", "download_files", "capabilities", "chat_template", "artifacts", "backend_config", "roles")
+    ground.declare({"m": ("hf:o/m", 1, A)})
+    folder = ground.path / "main/o/m"
+    folder.mkdir(parents=True)
+    (folder / "m.gguf").write_bytes(A["m.gguf"])
+    rewrite(ground, [{"name": "old", "download_path": str(folder), **dict.fromkeys(fields, value)}])
+    before = (ground.registry / LAYER).read_bytes()
+    assert ground.apply().code == 0
+    assert nothing_to_do(ground)
+    assert layer(ground)[0]["metadata"]["metadata"] == value  # it may mean something to somebody
+    assert ground.run("undo", "--yes").code == 0
+    assert (ground.registry / LAYER).read_bytes() == before
+
+
 class KilledError(BaseException):
     """Nothing that runs after this one is told of it."""
 

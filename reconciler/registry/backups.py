@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.disk import Root, telling
@@ -50,6 +51,19 @@ def newest_good(path: Path) -> tuple[Path, ...]:
             statefile.loads(raw_state)
             return (discovered, state)
     return ()
+
+
+def layers(path: Path) -> Iterator[bytes]:
+    """Yield the discovered layers that are kept, newest first; what cannot be read is left out."""
+    try:
+        names = os.listdir(path / FOLDER)
+    except OSError:
+        return
+    serials = {int(match[1]) for name in names if (match := _NAME.fullmatch(name)) and match[2] == "discovered"}
+    for serial in sorted(serials, reverse=True):
+        with contextlib.suppress(DiskError):
+            if (raw := read_file(path / FOLDER / _name(serial, "discovered"))) is not None:
+                yield raw
 
 
 def hint(path: Path) -> str:

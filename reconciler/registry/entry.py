@@ -17,6 +17,7 @@ from reconciler.registry.jsontext import Entry
 from reconciler.state import Address, Record
 
 BLOCK = "reconciler"
+_NOTHING: tuple[object, ...] = (None, "", "None", [])
 HIGHEST = 100
 
 
@@ -155,7 +156,8 @@ def _tag(record: Record) -> str | None:
 
 
 def _metadata(record: Record, was: Record | None, old: Entry | None) -> dict[str, Any]:
-    before = dict((old or {}).get("metadata") or {})
+    there = (old or {}).get("metadata")
+    before = dict(there) if isinstance(there, Mapping) else {} if there in _NOTHING else {"metadata": there}
     block = before.pop(BLOCK, None)
     if isinstance(block, Mapping):
         said = {**block.get("attributes", {}).get("metadata", {}), **(metadata_of(was) if was is not None else {})}

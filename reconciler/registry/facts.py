@@ -34,7 +34,9 @@ def with_facts(entry: dict[str, Any], record: Record, was: Record | None, old: M
         entry.pop("chat_template", None)
     if isinstance(old.get("artifacts"), Mapping):  # only where a reader has asked for it: it repeats every digest
         entry["artifacts"] = {**old["artifacts"], **_artifacts(record)}
-    same = (old.get("download_size_bytes"), sorted(map(str, old.get("download_files") or ()))) == (
+    listed = old.get("download_files")
+    names = sorted(map(str, listed)) if isinstance(listed, (list, tuple)) else []
+    same = (old.get("download_size_bytes"), names) == (
         entry.get("download_size_bytes"), sorted(entry.get("download_files", ()))
     )  # fmt: skip
     if "download_directory_checksum" in entry and not same:

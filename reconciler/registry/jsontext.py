@@ -78,7 +78,8 @@ def style_of(data: bytes) -> Style:
     closing = re.search(r"\}(\s*)\](\s*)\Z", text)
     ascii_only = text.isascii() and _ESCAPED.search(text) is not None
     if opening is None or closing is None:
-        return Style(ascii=ascii_only)
+        empty = re.fullmatch(r"\s*\[\s*\](\s*)", text)
+        return Style(end=empty[1] if empty else "\n", ascii=ascii_only)
     before = opening[1]
     nested = re.compile(r"\{(\s*)\"").search(text, opening.end() - 1)
     inner = nested[1] if nested and "\n" in before else ""
@@ -86,6 +87,12 @@ def style_of(data: bytes) -> Style:
     colon = ": " if re.search(r'": ', text) else ":"
     comma = "," if indent or not re.search(r', "', text) else ", "
     return Style(before, closing[1], closing[2], indent, colon, comma, ascii_only)
+
+
+def shows(data: bytes) -> tuple[bool, bool]:
+    """Return whether a file shows how it arranges objects, and whether it escapes what is not ASCII."""
+    text = data.decode("utf-8", "replace")
+    return re.match(r"\s*\[\s*\{", text) is not None, not text.isascii() or _ESCAPED.search(text) is not None
 
 
 def array_text(texts: Sequence[str], style: Style) -> bytes:

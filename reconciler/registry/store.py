@@ -27,6 +27,7 @@ from reconciler.registry.jsontext import (
     canonical,
     object_text,
     parse_entries,
+    shows,
     spans,
     style_of,
     text_of,
@@ -191,21 +192,40 @@ class _Draft(NamedTuple):
 
 def _draft(registry: Registry, discovered: bytes | None, combined: bytes | None, changed: bool) -> _Draft:
     """Entries that are as they were keep their text to the letter; the others take the style of their file."""
-    style = style_of(discovered) if discovered else Style()
     texts: dict[int, str] = {}
     if discovered is not None:
         texts = {id(entry): text for entry, text in zip(registry.basis.entries, spans(discovered), strict=True)}
-    for entry in registry.discovered:
-        if id(entry) not in texts:
-            texts[id(entry)] = object_text(entry, style)
+    new = [entry for entry in registry.discovered if id(entry) not in texts]
+    style = _style(registry.path, discovered, new) if discovered else Style()
+    texts |= {id(entry): object_text(entry, style) for entry in new}
     if changed:
         discovered = array_text([texts[id(entry)] for entry in registry.discovered], style)
-    other = style_of(combined) if combined else style
+    arranged, escaped = shows(combined) if combined else (False, False)
+    other = style_of(combined) if combined and arranged else style
+    other = other if escaped else replace(other, ascii=style.ascii)
     reusable = texts if other == style else {}
     both = merged(registry)
     return _Draft(
         discovered, array_text([reusable.get(id(entry)) or object_text(entry, other) for entry in both], other)
     )
+
+
+def _style(path: Path, layer: bytes, new: list[Entry]) -> Style:
+    """Return the style of a layer; what it does not show, as it is nearly empty, the layers before it do.
+
+    So that an entry that comes back has the bytes that it had.
+    """
+    style = style_of(layer)
+    arranged, escaped = shows(layer)
+    if arranged and (escaped or all(object_text(entry, style).isascii() for entry in new)):
+        return style
+    for older in backups.layers(path):
+        known, (is_arranged, is_escaped) = style_of(older), shows(older)
+        if is_arranged and not arranged:
+            style, arranged = replace(known, ascii=style.ascii), True
+        if is_escaped and not escaped:
+            style, escaped = replace(style, ascii=known.ascii), True
+    return style
 
 
 def _saved(registry: Registry, state: StateFile) -> Registry:
