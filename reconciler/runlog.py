@@ -6,10 +6,13 @@ record. A log that cannot be written never fails the run that it tells of.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets as randoms
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,15 +72,39 @@ def append(directory: Path, lines: Iterable[Line]) -> bool:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = directory / NAME
-        _rotate(path, len(text))
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, text.encode())  # in one piece: runs that log at the same time do not mix their lines
-        finally:
-            os.close(fd)
+        with _alone(directory):
+            _rotate(path, len(text))
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, text.encode())  # in one piece, for whoever reads it meanwhile
+            finally:
+                os.close(fd)
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep other runs from rotating or writing meanwhile.
+
+    A log is in nobody's way: one that somebody keeps for longer than two seconds, and one on a file system without
+    locks, is written all the same.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for _ in range(200):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.01)
+            except OSError:
+                break
+            else:
+                break
+        yield
+    finally:
+        os.close(fd)
 
 
 def _rotate(path: Path, coming: int) -> None:

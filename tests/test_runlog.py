@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +96,49 @@ def test_the_file_is_rotated_and_only_some_are_kept(tmp_path: Path, monkeypatch:
     assert names == [runlog.NAME, *(f"{runlog.NAME}.{number}" for number in range(1, runlog.KEPT + 1))]
     assert all(path.stat().st_size <= 200 for path in tmp_path.iterdir())
     assert lines(tmp_path)[-1]["number"] == 39
+
+
+def test_runs_that_log_at_the_same_time_lose_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one run rotates, another waits; the control is that somebody else could take the lock before and after."""
+    monkeypatch.setattr(runlog, "LIMIT", 200)
+    held: list[bool] = []
+
+    def is_held() -> bool:
+        fd = os.open(tmp_path, os.O_RDONLY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    replace = Path.replace
+
+    def watched(path: Path, target: Path) -> Path:
+        held.append(is_held())
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    assert not is_held()
+    for number in range(12):
+        assert runlog.append(tmp_path, [{"number": number, "text": "x" * 60}])
+
+    assert held
+    assert all(held)
+    assert not is_held()
+
+
+def test_lines_of_many_processes_are_all_there(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from reconciler import runlog; runlog.LIMIT = 3000\n"
+        "for number in range(50): assert runlog.append(Path(sys.argv[1]), [{'who': sys.argv[2], 'number': number}])"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), who]) for who in "abc"]
+
+    assert [run.wait(60) for run in runs] == [0, 0, 0]
+    told = [json.loads(line) for path in tmp_path.iterdir() for line in path.read_text().splitlines()]
+    assert sorted((line["who"], line["number"]) for line in told) == [(who, n) for who in "abc" for n in range(50)]
 
 
 def test_a_log_that_cannot_be_written_stops_nobody(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
