@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from importing_kit import CHAT, GGUF, cache, manifest_text, put, whys
 from takeover_kit import of_hub, of_ollama, registry
 from ten_tools_kit import IQ4, Q4, TenTools, a_home_of_ten_tools
 
+from reconciler import hashpool
 from reconciler.hub.diffusion import image_model
 from reconciler.importing.usual import TOOLS, find
 
@@ -122,28 +125,43 @@ def test_a_second_look_at_every_place_changes_no_byte(machine: TenTools) -> None
     assert (manifest_text(machine.here), (machine.here / "box.lock.json").read_bytes()) == before
 
 
-def test_no_file_is_read_twice_by_init_and_plan(machine: TenTools, monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
-    old = time.time_ns() - 10**12  # a file that was just written is not remembered: it could change once more
+@pytest.fixture
+def read(machine: TenTools, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that are read for their digests, in a home whose files are all old enough to be remembered."""
+    old = time.time_ns() - 10**12
     for path in machine.home.rglob("*"):
         os.utime(path, ns=(old, old), follow_symlinks=False)
-    read: list[str] = []
-    from reconciler import hashpool
-
+    files: list[str] = []
     real = hashpool.hash_all
 
-    def counting(jobs, *rest):  # type: ignore[no-untyped-def]
-        read.extend(str(job[0].path) for job in jobs)
+    def counting(jobs: Any, *rest: Any) -> Any:
+        files.extend(str(job[0].path) for job in jobs)
         return real(jobs, *rest)
 
     monkeypatch.setattr(hashpool, "hash_all", counting)
+    return files
 
+
+def test_no_file_is_read_twice_by_init_plan_and_apply(machine: TenTools, read: list[str]) -> None:
     machine.init("--offline")
     assert machine.run("plan", "box.yaml", "--offline").code == 0
     assert machine.run("apply", "box.yaml", "--yes", "--offline").code == 0
 
     assert len(read) == len(set(read)) > 10
+
+
+def test_an_import_of_what_is_declared_reads_nothing_though_nothing_is_remembered(
+    machine: TenTools, read: list[str]
+) -> None:
+    machine.init("--offline")
+    for file in machine.home.glob(".cache/reconciler/digests.sqlite*"):
+        file.unlink()
+    read.clear()
+
+    assert machine.take("hf-cache")["summary"]["imported"] == 0
+    assert machine.take("comfyui", str(machine.home / "ComfyUI"))["summary"]["imported"] == 0
+
+    assert read == []
 
 
 def test_a_rotten_blob_is_told_with_what_to_do_and_not_declared(machine: TenTools) -> None:
@@ -159,12 +177,23 @@ def test_a_rotten_blob_is_told_with_what_to_do_and_not_declared(machine: TenTool
 
     [why] = whys(value, "problem").values()
     assert "damaged: model.safetensors" in why
-    assert f"`hf download {CHAT} --revision {machine.chat_commit}`" in why
+    assert f"`hf download {CHAT} model.safetensors --revision {machine.chat_commit}`" in why
     held = {(each.location, each.source) for each in machine.loaded().manifest.variants.values()}
     assert ("hf_cache", f"hf:{GGUF}") in held
     assert ("hf_cache", f"hf:{CHAT}") not in held
     assert ("weights", f"hf:{CHAT}") in held  # the copy that is whole
     assert {step[:2] for step in machine.steps().values()} == {("normalize", "adopt")}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_blob_that_may_not_be_read_is_no_damaged_one(machine: TenTools) -> None:
+    [blob] = [path.resolve() for path in machine.home.glob(".cache/huggingface/hub/*/snapshots/*/model.safetensors")]
+    blob.chmod(0)
+
+    [why] = whys(machine.init("--offline"), "problem").values()
+
+    assert "look at its permissions" in why
+    assert "delete" not in why
 
 
 def test_an_ollamas_rotten_blob_is_told_and_its_model_not_declared(machine: TenTools) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 from reconciler.errors import InputError
 from reconciler.importing.found import Found, Request, Row
-from reconciler.importing.looking import license_in, spoilt
+from reconciler.importing.looking import UNREAD, license_in, spoilt
 from reconciler.importing.parts import Part, denied, is_gits, lacks, parts, selection
 from reconciler.inert import few, inert
 from reconciler.references import is_commit
@@ -71,7 +72,9 @@ def gather(request: Request) -> Iterator[Found | Row]:
                 else:
                     wholes.append(each)
     blobs = {blob.path: blob for whole in wholes for blob in (*whole.blobs.values(), whole.card) if blob is not None}
-    bad = spoilt(root, [(blob, _digest(blob)) for blob in blobs.values()], request)
+    real = os.path.realpath(root)
+    fresh = [blob for blob in blobs.values() if f"{real}/{blob.path}" not in request.declared]
+    bad = spoilt(root, [(blob, _digest(blob)) for blob in fresh], request)
     for whole in wholes:
         yield _variant(root, whole, bad, place)
 
@@ -151,19 +154,25 @@ def _snapshot(
 
 def _variant(root: Path, whole: _Whole, bad: Mapping[str, str], place: tuple[str, Mapping[str, Any]]) -> Found | Row:
     """Return the variant, or why it is none: a blob that does not hold what its name says."""
-    spoiled = [(path, blob) for path, blob in whole.blobs.items() if blob.path in bad]
+    spoiled = {path: bad[blob.path] for path, blob in whole.blobs.items() if blob.path in bad}
     if spoiled:
-        paths = few([path for path, _ in spoiled])
-        why = "; ".join(sorted({bad[blob.path] for _, blob in spoiled}))
-        repository = whole.source.removeprefix("hf:").partition("@")[0]
-        remedy = f"delete what it leads to, then `hf download {repository} --revision {whole.commit}` fetches it anew"
-        return Row("problem", whole.source, f"damaged: {paths}: {why}; {remedy}", f"{whole.where}/{spoiled[0][0]}")
+        return Row("problem", whole.source, _told(whole, spoiled), f"{whole.where}/{next(iter(spoiled))}")
     files = tuple(Artifact(path, blob.size, _digest(blob)) for path, blob in whole.blobs.items())
     told = license_in(root / whole.card.path) if whole.card is not None and whole.card.path not in bad else None
     return Found(
         {"source": whole.source, **selection(whole.part, None)}, Pin(whole.source, whole.commit, files, told),
         location=place, where=whole.where,
     )  # fmt: skip
+
+
+def _told(whole: _Whole, spoiled: Mapping[str, str]) -> str:
+    """Say what is wrong with files of a variant, and what to do."""
+    if UNREAD in spoiled.values():
+        return f"{UNREAD}: {few(sorted(spoiled))}; look at its permissions, and run the same again"
+    why = next(iter(spoiled.values()))
+    repository = whole.source.removeprefix("hf:").partition("@")[0]
+    command = f"hf download {repository} {shlex.join(spoiled)} --revision {whole.commit}"
+    return f"damaged: {few(sorted(spoiled))}: {why}; delete what it leads to, then `{command}` fetches it anew"
 
 
 def _damage(part: Part, folder: str, links: Mapping[str, str], seen: ObservedLocation) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from reconciler.state import Algorithm, Digest, ObservedFile, ObservedLocation, 
 
 LARGE = 10 << 20
 """Bytes: the Hub keeps every file above this in LFS, by sha256 (https://huggingface.co/docs/hub/storage-limits)."""
+
+
+UNREAD = "cannot be read, or changed meanwhile"
+"""What is wrong with a file whose bytes nobody knows: that is no reason to delete it."""
 
 
 def look(name: str, store: str, root: Path) -> ObservedLocation:
@@ -51,7 +56,7 @@ def spoilt(root: Path, claims: Iterable[tuple[ObservedFile, Digest]], request: R
     found: dict[str, str] = {}
     for path, (_, digest) in told.items():
         if path not in known:
-            found[path] = "cannot be read, or changed meanwhile"
+            found[path] = UNREAD
         elif known[path].get(algorithm(digest)) != digest:
             found[path] = "its bytes are not those that its name tells"
     return found
@@ -139,8 +144,20 @@ def hidden(seen: ObservedLocation) -> Iterator[Row]:
     for path, why in seen.others.items():
         yield Row("problem", path or seen.root, why, f"{seen.root}/{path}")
     for path, target in seen.links.items():
-        if is_weight(path):
-            yield Row("left-out", path, f"a link to {target}; import the place that it leads to", f"{seen.root}/{path}")
+        if why := _astray(seen.root, path, target):
+            yield Row("left-out", path, why, f"{seen.root}/{path}")
+
+
+def _astray(root: str, path: str, target: str) -> str:
+    """Say where a link of weights, or of a directory outside, leads; '' for others, which hide nothing of this place."""
+    real = os.path.realpath(f"{root}/{path}")
+    if is_weight(path):
+        there = os.path.exists(real)  # noqa: PTH110  Path.exists raises where nobody may look
+        return (
+            f"a link to {target}; import the place that it leads to" if there else f"a link to {target}, which is gone"
+        )
+    outside = os.path.isdir(real) and not f"{real}/".startswith(f"{os.path.realpath(root)}/")  # noqa: PTH112
+    return f"a link to a directory, {target}; import the place that it leads to" if outside else ""
 
 
 def several(what: str, paths: Sequence[str], why: str, where: str) -> Iterator[Row]:
@@ -157,5 +174,7 @@ def _impostor(path: Path, file: ObservedFile) -> str:
         return "an empty file: a placeholder"
     try:
         return check_magic(path) or ""
-    except (OSError, MalformedHeader) as error:
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except MalformedHeader as error:
         return f"cannot be read: {error}"

@@ -16,7 +16,7 @@ from reconciler import naming, resolve, sources
 from reconciler.detect import MalformedHeader, gguf, jsonbound, rules, told_by_names
 from reconciler.errors import InputError, ReconcilerError
 from reconciler.importing.found import Found, Request, Row
-from reconciler.importing.looking import spoilt
+from reconciler.importing.looking import UNREAD, spoilt
 from reconciler.inert import few, inert
 from reconciler.naming import Named
 from reconciler.ollama import configs, licenses, manifests, modelfile, names
@@ -107,6 +107,8 @@ def _stored(
     if damaged := [path for blob in model.manifest.blobs if (path := manifests.blob_path(blob.digest)) in bad]:
         remedy = f"delete it, then `ollama pull {model.name.short}` fetches it anew"
         why = f"damaged: {few(damaged)}: {bad[damaged[0]]}; {remedy}"
+        if UNREAD in map(bad.__getitem__, damaged):
+            why = f"{UNREAD}: {few(damaged)}; look at its permissions, and run the same again"
         return Row("problem", model.name.short, why, f"{stored.directory}/{damaged[0]}")
     source = f"{names.SCHEME}{model.name.short}"
     pin = manifests.pin_of(source, model.data)
