@@ -50,6 +50,11 @@ class _Whole(NamedTuple):
     """The README of the snapshot, which tells the licence."""
     where: str
 
+    @property
+    def held(self) -> tuple[ObservedFile, ...]:
+        """What has to be read."""
+        return (*self.blobs.values(), *([self.card] if self.card is not None else ()))
+
 
 def gather(request: Request) -> Iterator[Found | Row]:
     """Yield a variant for each snapshot (and quant) of the cache at `DIR`, or where huggingface_hub has its own."""
@@ -71,10 +76,12 @@ def gather(request: Request) -> Iterator[Found | Row]:
                     yield each
                 else:
                     wholes.append(each)
-    blobs = {blob.path: blob for whole in wholes for blob in (*whole.blobs.values(), whole.card) if blob is not None}
     real = os.path.realpath(root)
-    fresh = [blob for blob in blobs.values() if f"{real}/{blob.path}" not in request.declared]
-    bad = spoilt(root, [(blob, _digest(blob)) for blob in fresh], request)
+    unknown = [
+        whole for whole in wholes if any(f"{real}/{blob.path}" not in request.declared for blob in whole.blobs.values())
+    ]
+    blobs = {blob.path: blob for whole in unknown for blob in whole.held}
+    bad = spoilt(root, [(blob, _digest(blob)) for blob in blobs.values()], request)
     for whole in wholes:
         yield _variant(root, whole, bad, place)
 
