@@ -42,6 +42,20 @@ def test_the_examples_of_the_page_run_in_their_order(hub: Hub) -> None:
         exec(compile(block, f"docs/python.md, example {number}", "exec"), names)
 
 
+def test_the_type_checker_takes_the_examples_of_the_page(world: Path) -> None:
+    """A user's program, checked as strictly as we check ours."""
+    program = world / "program.py"
+    program.write_text("\n".join(blocks("python.md", "python")))
+    config = world / "mypy.ini"
+    config.write_text("[mypy]\nstrict = True\nfollow_imports = silent\n")
+    arguments = ["--config-file", str(config), "--cache-dir", str(DOCS.parent / ".mypy_cache"), str(program)]
+    done = subprocess.run([sys.executable, "-m", "mypy", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    program.write_text("from reconciler import plan\nplan(3)\nplan().stepz\n")
+    done = subprocess.run([sys.executable, "-m", "mypy", *arguments], capture_output=True, text=True, check=False)
+    assert done.stdout.count("error:") == 2, "the control: what is wrong is seen"
+
+
 # -- names ------------------------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from reconciler.detect import Detected
     from reconciler.drift import Row
     from reconciler.generations import Generation
+    from reconciler.manifest import Loaded
     from reconciler.plan import Plan
     from reconciler.settings import Settings
     from reconciler.sources import World
@@ -40,6 +41,10 @@ class Serving(NamedTuple):
     variant: str
     position: int
     record: Record | None
+    path: Path | None = None
+    """What a serving program is given: the first GGUF file where that is the format, else the directory or the one file
+    that its store calls the model. None while it is not there, and in an Ollama, which is asked for
+    `record.attributes.served_as`."""
 
 
 def load_settings(manifest: ManifestLike = None, **flags: object) -> Settings:
@@ -114,9 +119,22 @@ def list_roles(manifest: ManifestLike = None, *, progress: Progress | None = Non
     loaded = loaded_of(manifest)
     ours = {record.address.variant: record for record in list_records(loaded, progress=progress)}
     return {
-        role: tuple(Serving(name, position, ours.get(name)) for position, name in enumerate(names, 1))
+        role: tuple(_serving(name, position, ours.get(name), loaded) for position, name in enumerate(names, 1))
         for role, names in loaded.manifest.roles.items()
     }
+
+
+def _serving(name: str, position: int, record: Record | None, loaded: Loaded) -> Serving:
+    from reconciler.detect.rules import is_mmproj
+    from reconciler.state import is_address
+
+    place = loaded.manifest.locations.get(record.address.location) if record else None
+    if record is None or is_address(record.root) or (place and place.store == "ollama"):
+        return Serving(name, position, record)
+    paths = sorted([*(file.path for file in record.files), *(link.path for link in record.links)])
+    weights = [path for path in paths if path.endswith(".gguf") and not is_mmproj(path.rpartition("/")[2])]
+    is_gguf = record.attributes.format == "gguf" and weights
+    return Serving(name, position, record, Path(record.root, weights[0] if is_gguf else record.home))
 
 
 def list_generations(manifest: ManifestLike = None) -> tuple[Generation, ...]:
