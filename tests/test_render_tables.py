@@ -75,3 +75,11 @@ def test_a_column_that_folds_loses_nothing_where_the_others_are_cut() -> None:
 def test_a_folded_line_keeps_a_size_together() -> None:
     assert folded("in the cache, 2.8 MiB of it", 17, "  ") == ["in the cache,", "  2.8 MiB of it"]
     assert folded("in the cache, 2.8 MiB", None) == ["in the cache, 2.8 MiB"]
+
+
+def test_an_error_never_repeats_a_secret_that_somebody_pasted() -> None:
+    url = "https://example.org/m.gguf?token=hf_canary0123456789"
+    problem = Problem(url, f"{url}: the URL carries a secret (token=)", f"not {url}")
+
+    assert "canary" not in "\n".join(error_text(InputError(problem)))
+    assert "canary" in str(problem), "the control"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from reconciler.errors import ReconcilerError
 from reconciler.render.lines import name, paint
+from reconciler.secrets import redact
 
 
 def error_text(error: ReconcilerError, colour: bool = False) -> list[str]:
-    """Return the lines of an error: `error: where: summary` and `  hint: …` each, then a count."""
+    """Return the lines of an error: `error: where: summary` and `  hint: …` each, then a count.
+
+    What looks like a secret is left out: an address may be quoted as somebody pasted it.
+    """
     shown = []
     for problem in error.problems:
         text = (
-            f"{name(problem.where)}: {_inert_lines(problem.summary)}"
+            f"{name(redact(problem.where))}: {_inert_lines(problem.summary)}"
             if problem.where
             else _inert_lines(problem.summary)
         )
@@ -27,4 +31,4 @@ def error_text(error: ReconcilerError, colour: bool = False) -> list[str]:
 
 def _inert_lines(text: str) -> str:
     """Return a message in one line, whatever line breaks it came with."""
-    return name(" ".join(text.split("\n")))
+    return name(redact(" ".join(text.split("\n"))))
