@@ -10,6 +10,7 @@ from importing_kit import CHAT, GGUF, Machine, a_machine, cache, put, whys
 
 from reconciler.hub.checkpoints import llama_files
 from reconciler.hub.ggufs import gguf_files
+from reconciler.importing.loose import UNNAMEABLE
 
 
 @pytest.fixture
@@ -171,3 +172,26 @@ def test_what_is_left_out_is_told_by_its_directory_and_not_by_its_first_files(ma
     report = machine.take("tree", "weights", "--local", "--offline")
 
     assert whys(report, "left-out") == {"me/short": "incomplete: model-00002-of-00003.safetensors missing"}
+
+
+def test_links_are_told_with_where_they_lead_also_those_of_directories(machine: Machine) -> None:
+    put(machine.here / "weights/me/my-own", llama_files(seed=99))
+    put(machine.here / "big", llama_files(seed=70))
+    (machine.here / "weights/me/linked").symlink_to(machine.here / "big")
+    (machine.here / "weights/me/gone.gguf").symlink_to("/nowhere/gone.gguf")
+    (machine.here / "weights/me/itself").symlink_to(".")
+
+    report = machine.take("tree", "weights", "--local", "--offline")
+
+    assert whys(report, "left-out") == {
+        "me/linked": f"a link to a directory, {machine.here}/big; import the place that it leads to",
+        "me/gone.gguf": "a link to /nowhere/gone.gguf, which is gone",
+    }
+
+
+def test_a_name_that_some_system_does_not_take_is_left_out_with_what_to_do(machine: Machine) -> None:
+    put(machine.here / "weights/me/con", llama_files(seed=99))
+
+    report = machine.take("tree", "weights", "--local", "--offline")
+
+    assert whys(report, "left-out") == {"me/con": UNNAMEABLE}

@@ -19,7 +19,7 @@ from reconciler.importing.claims import paths_of, request_of
 from reconciler.importing.found import Found, Request, Row
 from reconciler.importing.homes import Home, homes_of
 from reconciler.importing.looking import digests_of, hidden, look, sort_out
-from reconciler.importing.loose import of_one
+from reconciler.importing.loose import UNNAMEABLE, of_one
 from reconciler.importing.parts import denied
 from reconciler.importing.shelves import without_declared
 from reconciler.importing.sidecars import Claim, claim_of
@@ -223,7 +223,7 @@ def _variant(model: _Model, said: Mapping[str, Any], pin: Pin, note: str) -> Fou
     location = (home.ui, home.said)
     family, where = split(name)[0], str(model.path)
     if (wanted := [placed for placed, _ in paths_of(whole, location[1], pin)]) != [path]:
-        why = f"a location of {home.ui} would have {few(wanted)}; rename it" if wanted else "no name for it; rename it"
+        why = f"a location of {home.ui} would have {few(wanted)}; rename it" if wanted else UNNAMEABLE
         return Row("left-out", path, inert(why), where)
     return Found(whole, pin, named=images.named(family, str(said["source"]), ""), location=location, notes=(note,),
                  where=where)  # fmt: skip

@@ -149,7 +149,7 @@ def hidden(seen: ObservedLocation) -> Iterator[Row]:
 
 
 def _astray(root: str, path: str, target: str) -> str:
-    """Say where a link of weights, or of a directory outside, leads; '' for others, which hide nothing of this place."""
+    """Say where a link of weights, or to a directory outside, leads; '' for one that hides nothing of this place."""
     real = os.path.realpath(f"{root}/{path}")
     if is_weight(path):
         there = os.path.exists(real)  # noqa: PTH110  Path.exists raises where nobody may look

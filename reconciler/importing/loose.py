@@ -18,6 +18,8 @@ from reconciler.state import Algorithm, Artifact, Digest, ObservedFile, Pin
 _OF_ONE_MODEL = ("config.json", "model_index.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 """What makes the files beside it one model."""
 
+UNNAMEABLE = "its name, or that of a directory above it, is none that every system takes; rename it"
+
 Place = tuple[str, Mapping[str, Any]]
 """A name to suggest for a location, and what the manifest would say of it."""
 
@@ -141,4 +143,6 @@ def _astray(folder: Folder, paths: Sequence[str], said: Mapping[str, Any], pin: 
     wanted = {path for path, _ in paths_of(said, place[1], pin)}
     if wanted == {f"{below}{path}" for path in paths}:
         return None
+    if not wanted:
+        return UNNAMEABLE
     return f"in a location of store {place[1]['store']} it would be {inert(few(sorted(wanted)))}; move it there first"
