@@ -311,7 +311,7 @@ def denied(pins: Mapping[str, Pin], upstream: sources.World) -> dict[str, str]:
 
 def assemble(world: World, steps: tuple[Step, ...], selection: Selection, registry: Registry) -> Plan:
     """Put the plan together from its steps and from what was seen; the manifest's and lock's part is the caller's."""
-    files, size = _unmanaged(world)
+    files, size = _unmanaged(world, steps)
     warnings = [warning for place in world.locations.values() for warning in place.warnings]
     return Plan(
         manifest_path="",
@@ -356,9 +356,10 @@ def _reliances(world: World, steps: Iterable[Step]) -> set[Reliance]:
     return found
 
 
-def _unmanaged(world: World) -> tuple[int, int]:
-    """Count the files (and bytes) that nobody recorded and nobody wants."""
+def _unmanaged(world: World, steps: Iterable[Step]) -> tuple[int, int]:
+    """Count the files (and bytes) that nobody recorded and nobody wants, and that the plan leaves alone."""
     contents = world.contents
+    debris = {(step.address.location, row.path) for step in steps if step.blocked is None for row in step.trash}
     wanted = {(d.address.location, path) for d in world.desired for path in paths_of(d.layout)}
     recorded = (*contents.ours, *contents.theirs)
     noted = {(held.location, note.path) for held in recorded for note in held.record.notes}
@@ -366,7 +367,7 @@ def _unmanaged(world: World) -> tuple[int, int]:
     for place in world.locations.values():
         for path, file in place.files.items():
             key = (place.name, path)
-            if key in contents.placed or key in contents.claimed or key in wanted or key in noted:
+            if any(key in known for known in (contents.placed, contents.claimed, wanted, noted, debris)):
                 continue
             count += 1
             size += file.size

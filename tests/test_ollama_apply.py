@@ -411,6 +411,7 @@ def test_orphans_that_the_server_itself_would_prune_go_to_the_trash(box: Box) ->
         aged(path, 2)
     (step,) = box.steps().values()
     assert (step["action"], step["reason"]) == ("prune", "orphan-blob")
+    assert box.run("plan", "--json").json["unmanaged"] == {"files": 0, "bytes": 0}  # what leaves is not left alone
     box.applied()
     assert not lost.exists()
     assert not partial.exists()
@@ -431,6 +432,7 @@ def test_orphans_are_left_alone_while(box: Box, why: str) -> None:
         bad.parent.mkdir(parents=True)
         bad.write_bytes(b"{")
     assert box.steps() == {}
+    assert box.run("plan", "--json").json["unmanaged"]["files"] > 0
     assert box.apply().code == 0
     assert lost.exists()
 
