@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import fcntl
 import json
 import re
 import shlex
@@ -557,6 +558,17 @@ def test_the_services_apply_what_was_merged_and_find_drift(forge: Forge) -> None
     placed.unlink()
     assert start(forge, "reconciler-drift.service", box)[0] == 16
     assert work.exists()
+
+
+def test_the_service_is_no_failure_while_somebody_applies_by_hand(forge: Forge) -> None:
+    forge.found()
+    box = forge.clone("box")
+    assert start(forge, "reconciler.service", box)[0] == 0
+    with (forge.here / "home/registry/lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        code, told = start(forge, "reconciler.service", box)
+    assert (code, "holds the lock" in told) == (0, True), told
+    assert {"3", "6", "7", "130"} == set(unit("reconciler.service")["Service"]["SuccessExitStatus"].split())
 
 
 def test_removals_wait_for_somebody(forge: Forge) -> None:
