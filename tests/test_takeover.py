@@ -314,7 +314,7 @@ A_LORA = image_model("lora", 61)
 
 def an_extra_file(machine: TenTools, text: str) -> Path:
     """Tell the ComfyUI of more folders; a LoRA lies in one of them."""
-    put(machine.here / "shared/comfy", {"my-loras/styles/ink.safetensors": A_LORA, "notes/stray.safetensors": A_LORA})
+    put(machine.here / "shared/comfy", {"my-loras/styles/ink.safetensors": A_LORA, "stray.safetensors": A_LORA})
     file = machine.home / "ComfyUI/extra_model_paths.yaml"
     file.write_text(text.format(here=machine.here, home=machine.home))
     return file
@@ -373,6 +373,19 @@ def test_folders_right_in_the_home_get_no_location_that_would_be_the_home(machin
 
     assert "give it a directory of its own" in whys(value, "left-out")[f"{machine.home}/my-loras"]
     assert str(machine.home) not in {each.root for each in machine.loaded().manifest.locations.values()}
+
+
+def test_folders_among_models_of_another_kind_are_left_to_the_tree_that_they_lie_in(machine: TenTools) -> None:
+    put(machine.home / "ai-models/weights/loras", {"ink.safetensors": A_LORA})
+    an_extra_file(machine, "mine:\n  base_path: {home}/ai-models/weights\n  loras: loras\n")
+
+    value = machine.init("--offline")
+
+    weights = f"{machine.home}/ai-models/weights"
+    assert "beside other models" in whys(value, "left-out")[f"{weights}/loras"]
+    held = {each.source for each in machine.loaded().manifest.variants.values() if each.location == "weights"}
+    assert held >= {f"file:{weights}/loras/ink.safetensors", f"hf:{CHAT}", f"file:{weights}/me/finetune"}
+    assert {step[:2] for step in machine.steps().values()} == {("normalize", "adopt")}
 
 
 def test_a_comfyui_whose_models_all_lie_elsewhere_is_found(machine: TenTools) -> None:

@@ -40,6 +40,8 @@ def homes_of(directory: Path, request: Request) -> Iterator[Home | Row]:
 
     What is wrong with that file, and folders that are in no tree of their own, are rows.
     """
+    if not directory.is_dir():
+        raise InputError("there is no such directory", where=inert(str(directory)), hint="name the web interface's own")
     ui, root = tree_of(directory, request)
     file = extra_of(root) if ui == "comfyui" else None
     if file is None:
@@ -121,9 +123,8 @@ def _added(extra: ExtraPaths, root: Path, request: Request) -> Iterator[Home | R
     trees: dict[str, list[str]] = {}
     for folder in folders:
         tree = _tree(folder, [path for path in folders if path != folder], extra)
-        if tree in ("/", os.path.expanduser("~")) or _is_in(str(root), tree):  # noqa: PTH111  as text
-            why = f"{EXTRA} leads to it, and it lies beside other things in {tree}: give it a directory of its own"
-            yield Row("left-out", folder, why, extra.file)
+        if why := _unfit(tree, folders, root):
+            yield Row("left-out", folder, f"{EXTRA} leads to it, and {why}", extra.file)
         else:
             outer = next((other for other in trees if _is_in(tree, other)), tree)
             trees.setdefault(outer, []).append(folder)
@@ -141,6 +142,19 @@ def _added(extra: ExtraPaths, root: Path, request: Request) -> Iterator[Home | R
         else:
             said = {"store": ui, "root": tree, "extra_model_paths": extra.file}
             yield Home(ui, Path(tree), said, extra, tuple(inside or held))
+
+
+def _unfit(tree: str, folders: list[str], root: Path) -> str:
+    """Return why a directory cannot be the root of a location for these folders, '' when it can."""
+    from reconciler.importing.usual import weigh
+
+    if tree in ("/", os.path.expanduser("~")) or _is_in(str(root), tree):  # noqa: PTH111  as text
+        return f"it lies beside other things in {tree}: give it a directory of its own"
+    others = [Path(tree) / name for name in _names(Path(tree))]
+    others = [each for each in others if not any(_is_in(folder, str(each)) for folder in folders)]
+    if any(weigh(each)[0] for each in others):
+        return f"it lies beside other models in {tree}: `reconciler import tree {tree} --local` takes all of them"
+    return ""
 
 
 def _tree(folder: str, others: list[str], extra: ExtraPaths) -> str:
