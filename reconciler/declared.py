@@ -274,8 +274,8 @@ class Policy(_Declared):
     keep_trash: Span = Field(default=14 * DAY, examples=["14d"])
     """How long removed and replaced files wait in the trash before `gc` may free them."""
     stale_records: Literal["report", "prune"] = "report"
-    """What becomes of entries in the registry that no manifest manages and that speak of nothing, or of what another
-    entry says too: they are told, or taken out of the tool's own layer."""
+    """What becomes of entries in the registry that no manifest manages and that speak of nothing, are marked as
+    deprecated, or repeat another entry: they are told, or taken out of the tool's own layer."""
     duplicates: Literal["report", "link"] = "report"
     """What becomes of managed files of the same bytes on one file system: `reconciler duplicates` tells them, or plans
     make them names of one file."""

@@ -66,7 +66,7 @@ def look_at(registry: Registry, world: World, environ: Mapping[str, str] = os.en
 
 
 def pruning(odd: Iterable[Odd], registry: Registry) -> Iterator[Step]:
-    """Yield a step for every entry that may go: its files are gone, it never had any, or another one says the same.
+    """Yield a step for every entry that may go: of nothing, marked as deprecated, or said by another one as well.
 
     Never one that people speak of in the curated layer.
     """
@@ -122,8 +122,9 @@ def _reason(odd: Odd) -> str:
     words = odd.words
     if "duplicate" in words:
         return "duplicate-record"
-    is_empty = "logical-only" in words or ("placeholder" in words and "unreachable" in words)
-    return "stale-record" if "gone" in words or is_empty else ""
+    if "unreachable" in words:  # a disk that is away says nothing; of a test nobody will mount one
+        return "stale-record" if "placeholder" in words else ""
+    return "" if words.keys().isdisjoint({"gone", "deprecated", "logical-only"}) else "stale-record"
 
 
 def _same(foreign: Sequence[Entry], world: World, by_hand: set[str]) -> dict[int, tuple[str, str]]:

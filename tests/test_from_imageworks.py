@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from guide_kit import DIALO, DOCS, MANIFEST, a_workstation, safetensors
+from guide_kit import DIALO, DOCS, MANIFEST, VL, a_workstation, safetensors
 from ollama_kit import install
 
 from reconciler.cli import run
@@ -74,9 +74,20 @@ OTHERS = (
     "sync-downloader", "regenerate-discovered", "discover-local-hf", "ingest-local-hf", "discover-all",
     "purge-imported", "rebuild-ollama", "undeprecate-discovered", "show-backends", "select", "verify NAME --lock",
     "lock --set-expected", "unlock", "list --role", "probe-vision", "metrics", "activate-model", "current-model",
-    "--root", "--hf-root", "--providers", "--require-vision",
+    "--root", "--hf-root", "--providers", "--require-vision", "--location", "list-roles", "REST service",
 )  # fmt: skip
 """Of `imageworks-loader` and `imageworks-models`."""
+
+TABS = ("Browse", "parameters", "roles", "Download", "Scan", "Ollama import", "Maintenance", "Backends", "Advanced")
+"""Of the page of its web interface."""
+
+NEVER = (
+    "`--no-aria2`", "one thread", "dry run of `download`", "a plan", "a way back", "`list-roles --include-testing`",
+    "`imageworks-loader reset-discovered`", "`imageworks-model-registry`", "diff viewer", "audit log", "lock toggle",
+    "409", "CSV", "profile editor", "sparse overlay", "promotion", "`migrate.py`", "addresses of files",
+    "80 characters", "Ollama's digests", "`schema_version`", "tokens", "gated", "two processes",
+)  # fmt: skip
+"""What its documents name and its code has not."""
 
 VARIABLES = (
     "IMAGEWORKS_MODEL_ROOT", "IMAGEWORKS_LMSTUDIO_ROOT", "IMAGEWORKS_LOG_DIR", "IMAGEWORKS_DEBUG",
@@ -126,6 +137,14 @@ def test_every_old_command_and_option_has_its_new_way_with_an_example(command: s
 @pytest.mark.parametrize("word", OTHERS)
 def test_the_other_tools_are_mapped_too(word: str) -> None:
     assert word in SECTIONS["Commands of `imageworks-loader` and `imageworks-models`"]
+
+
+@pytest.mark.parametrize(
+    ("words", "title"), [(TABS, "The Models page"), (NEVER, "Documented there, and missing")], ids=["tabs", "never"]
+)
+def test_what_was_seen_or_only_promised_has_a_row_with_an_example(words: tuple[str, ...], title: str) -> None:
+    rows = re.findall(r"^\| (.+?) \| .+ \| `reconciler .+` \|$", SECTIONS[title], re.MULTILINE)
+    assert not [word for word in words if not any(word in row for row in rows)]
 
 
 @pytest.mark.parametrize(
@@ -213,6 +232,21 @@ def old_registry() -> None:
         (configs / f"model_registry.{layer}json").write_text(json.dumps(entries, indent=2))
 
 
+def its_registry() -> None:
+    """Put what its other commands would mend where the manifest says that the registry is."""
+    registry = Path("~/ai-models/registry").expanduser()
+    weights = Path("~/ai-models/weights").expanduser()
+    entries = [
+        entry("logical", Path(), {}, download_path=None, backend_config={}),
+        entry("twin-of-qwen", weights / VL, {}),
+        entry("elsewhere", Path("/mnt/away/x/y"), {}),
+        entry("old", weights / VL, {}, deprecated=True),
+        entry("gone", weights / "acme/gone", {}),
+    ]
+    registry.mkdir(parents=True)
+    (registry / "model_registry.discovered.json").write_text(json.dumps(entries, indent=2))
+
+
 @pytest.fixture
 def machine(world: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The machine of the page: the manifest, a hub, an Ollama, a registry of ImageWorks, its variables."""
@@ -227,6 +261,7 @@ def _furnished(world: Path, home: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     config = json.dumps({"model_format": "gguf", "model_family": "llama", "model_type": "8M", "file_type": "Q4_K_M"})
     install(models, "registry.ollama.ai/library/tiny/latest", {"model": gguf("Q4_K_M", name="tiny")}, config.encode())
     old_registry()
+    its_registry()
     with a_workstation(world, monkeypatch) as hub, OllamaServer.start(models) as server:
         given = {
             "OLLAMA_HOST": server.host, "OLLAMA_MODELS": str(models), "OLLAMA_BASE_URL": server.url,
@@ -264,10 +299,14 @@ def test_every_example_of_the_page_works_where_it_stands(
                 code = shell(line, monkeypatch)
                 assert code == 0, f"{line}\n{capsys.readouterr()}"
             case Edit(text):
-                gone = "".join(f"{line[1:]}\n" for line in text.splitlines() if line.startswith("-"))
-                assert manifest.read_text().count(gone) == 1, manifest.read_text()
-                manifest.write_text(manifest.read_text().replace(gone, ""))
+                lines = [(line[:1], f"{line[1:]}\n") for line in text.splitlines()]
+                before, after = ("".join(line for sign, line in lines if sign != other) for other in "+-")
+                assert manifest.read_text().count(before) == 1, manifest.read_text()
+                manifest.write_text(manifest.read_text().replace(before, after))
             case Program(text):
                 exec(compile(text, f"docs/from-imageworks.md: {text.splitlines()[0]}", "exec"), names)
         done += 1
-    assert done > 100
+    assert done > 130
+    left = json.loads((Path("~/ai-models/registry").expanduser() / "model_registry.discovered.json").read_text())
+    theirs = [entry["name"] for entry in left if "reconciler" not in entry.get("metadata", {})]
+    assert theirs == ["elsewhere"], "the rest was pruned, or taken over"

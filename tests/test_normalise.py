@@ -402,6 +402,19 @@ def test_whatever_stands_in_a_field_is_looked_at_and_kept(messy: Ground, field: 
     assert (messy.registry / LAYER).read_bytes() == before
 
 
+def test_what_is_marked_as_deprecated_goes_and_its_files_stay(messy: Ground) -> None:
+    policy(messy, stale_records="prune")
+    kept = messy.path / "main/o/kept/model.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(plain())
+    known = {"name": "kept", "backend": "vllm", "download_path": str(kept.parent)}
+    rewrite(messy, [*layer(messy), known, {**known, "name": "old", "backend": "lmdeploy", "deprecated": True}])
+    assert told(messy)["old@.registry"] == "prune stale-record"
+    assert messy.apply().code == 0
+    assert [entry["name"] for entry in layer(messy)] == ["m", "away", "qwen3_8.2b", "alice", "kept"]
+    assert kept.exists()
+
+
 def test_what_people_speak_of_is_never_pruned(messy: Ground) -> None:
     policy(messy, stale_records="prune")
     curated = [{"name": "gone", "roles": ["chat"]}, {"name": "only-people-know"}]
