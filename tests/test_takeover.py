@@ -278,6 +278,24 @@ def test_what_the_manifest_says_stays_and_a_record_that_says_otherwise_is_told(m
     assert machine.take("imageworks", "iw", "--offline")["written"] == []
 
 
+def test_what_no_manifest_may_say_is_told_and_the_rest_of_the_records_is_taken(machine: TenTools) -> None:
+    machine.init("--offline")
+    tree, lms = machine.home / "ai-models/weights", machine.home / ".lmstudio/models"
+    registry(machine.here / "iw", discovered=[
+        of_hub("a", tree, CHAT, license="line\nline", roles=["chat"]),
+        of_hub("b", lms, "me/Own", backend="lmstudio", roles=["not: a/role", "chat"]),
+    ])  # fmt: skip
+
+    report = machine.take("imageworks", "iw", "--offline")
+
+    variants = machine.loaded().manifest.variants
+    assert variants["own-gguf-q8_0"].backend == "lmstudio"
+    assert variants["acme-tiny-chat-safetensors"].backend is None
+    assert "cannot say what its record says: license" in whys(report, "problem")["acme-tiny-chat-safetensors"]
+    assert machine.loaded().manifest.roles["chat"] == ["acme-tiny-chat-safetensors", "own-gguf-q8_0"]
+    assert machine.take("imageworks", "iw", "--offline")["written"] == []
+
+
 def test_a_manifest_in_several_files_grows_where_each_variant_stands(machine: TenTools) -> None:
     machine.init("--offline")
     a_registry(machine)

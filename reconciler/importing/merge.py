@@ -131,6 +131,11 @@ class _Fillings:
         said["metadata"] = {**variant.metadata, **held.get("metadata", {})}
         store = str(place["store"]) if place else ""
         more = filling.filling(name, found, said, store, pin.license if pin else None)
+        metadata = {**said["metadata"], **more.added.get("metadata", {})}
+        if why := _wrong("Variant", {**said, **more.added, "metadata": metadata}):
+            told = f"a manifest cannot say what its record says: {why}"
+            self.rows.append(Row("problem", name, told, found.where))
+            more = filling.Filling({})
         if more.added:
             metadata = {**held.get("metadata", {}), **more.added.get("metadata", {})}
             self.added[name] = {**held, **more.added, **({"metadata": metadata} if metadata else {})}
