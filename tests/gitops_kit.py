@@ -345,6 +345,9 @@ def _gh(words: list[str], state: dict[str, Any]) -> Any:
             return (Path(os.environ["STUB_STATE"]).parent / "plan.zip").read_bytes()
         case "GET", ["repos", _, _, "pulls", number]:
             return {"number": int(number), "head": {"sha": state["pulls"][number]}}
+        case "GET", ["repos", _, _, "pulls", _, "files"]:
+            changed = [{"filename": path} for path in state.get("files", ["gpu-server/reconciler.yaml"])]
+            return [changed[start : start + PAGE] for start in range(0, len(changed), PAGE)]
         case "GET", ["repos", _, _, "issues", number, "comments"]:
             assert "--paginate" in options
             assert "--slurp" in options

@@ -82,6 +82,16 @@ def test_a_plan_that_changes_its_name_with_every_push_gets_no_second_comment(for
     assert len(forge.read()["comments"]) == 1
 
 
+def test_a_pull_request_that_changes_the_workflows_is_told_to_have_made_its_plan_itself(forge: Forge) -> None:
+    """Nobody can tell a plan that was made up from one that was made: its numbers all fit."""
+    left(forge, dumps(plan_kit.plan()))
+    for files, told in ((["a", "b", "gpu-server/x.yaml"], False), (["a", "b", ".github/workflows/p.yml"], True)):
+        forge.write(forge.read() | {"files": files})
+        assert not comment_job(forge).failed
+        [comment] = forge.read()["comments"]
+        assert comment["body"].startswith(f"{MARK}\n**This pull request changes workflows") is told
+
+
 def test_where_no_plan_could_be_made_the_old_one_does_not_stay(forge: Forge) -> None:
     knows(forge, said(4, f"{MARK}\n### Plan of the commit before"))
     left(forge, None)
