@@ -26,6 +26,7 @@ FOLDER = "generations"
 _NAME = re.compile(r"\d{10}")
 _PARTIAL = ".partial-"
 _VERSION = 1
+_LATER = "restore it from a backup of yours; later generations can be undone without it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def read(registry_path: Path, number: int) -> Generation:
             raise _unreadable(registry_path, number, directory) from error
         raise
     except (ValueError, KeyError, TypeError) as error:
-        raise RegistryError(f"generation {number} is damaged: {error}", where=str(directory)) from error
+        raise RegistryError(f"generation {number} is damaged: {error}", where=str(directory), hint=_LATER) from error
 
 
 def drop(registry_path: Path, number: int) -> None:
@@ -137,7 +138,8 @@ def drop(registry_path: Path, number: int) -> None:
 
 def _unreadable(registry_path: Path, number: int, directory: Path) -> RegistryError:
     if directory.is_dir():
-        return RegistryError(f"generation {number} is damaged: a file of it is missing", where=str(directory))
+        told = f"generation {number} is damaged: a file of it is missing"
+        return RegistryError(told, where=str(directory), hint=_LATER)
     known = ", ".join(map(str, listing(registry_path)[-10:])) or "none"
     return RegistryError(f"no generation {number}", where=str(registry_path), hint=f"known are: {known}")
 

@@ -17,6 +17,7 @@ from reconciler.artifacts import value_of, with_rest
 from reconciler.disk import write_atomic
 from reconciler.errors import NEWER, LockfileError, NewerError, Problem
 from reconciler.inert import inert
+from reconciler.oserrors import remedy
 from reconciler.paths import check_relative
 from reconciler.references import is_commit
 from reconciler.state import Artifact, Digest, Pin, Support, parse_digest
@@ -110,7 +111,8 @@ def _bytes(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise LockfileError(f"the lock cannot be read: {error.strerror}", where=str(path)) from None
+        told = f"the lock cannot be read: {error.strerror}"
+        raise LockfileError(told, where=str(path), hint=remedy(error)) from None
     if len(data) > _LARGEST:
         raise LockfileError(f"larger than {_LARGEST >> 20} MiB", where=str(path), hint=_DAMAGED)
     return data

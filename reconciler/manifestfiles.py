@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from reconciler.errors import ManifestError
 from reconciler.inert import inert, suggest
+from reconciler.oserrors import remedy
 from reconciler.yamlread import MAX_BYTES
 
 DEFAULT_DIRECTORY = "manifests"
@@ -57,7 +58,8 @@ def find(path: Path | str | None) -> Found:
         if isinstance(error, FileNotFoundError) and not os.path.lexists(given):
             raise ManifestError("there is no such file or directory", where=inert(given), hint=_near(given)) from None
         reason = error.strerror or type(error).__name__
-        raise ManifestError(f"cannot be read: {reason}", where=inert(str(error.filename or given))) from None
+        where = inert(str(error.filename or given))
+        raise ManifestError(f"cannot be read: {reason}", where=where, hint=remedy(error)) from None
 
 
 def _default() -> str:

@@ -47,6 +47,11 @@ def disk_error(error: OSError, where: str, *, need: int | None = None) -> DiskEr
     return DiskError(Problem(where, summary, hint))
 
 
+def remedy(error: OSError) -> str:
+    """Return what to try where the operating system refused, '' when there is nothing useful to say."""
+    return _WORDS.get(error.errno or 0, ("", ""))[1]
+
+
 def errno_of(error: DiskError) -> int | None:
     """Return the number behind `error`: errno of the OSError that caused it, None when there was none."""
     return error.__cause__.errno if isinstance(error.__cause__, OSError) else None

@@ -137,7 +137,8 @@ def set_aside(root: Root, final: str, trash: Root, name: str, *, sync: bool = Tr
     if old is None:
         return False
     if stat.S_ISDIR(old.st_mode):
-        raise DiskError("a directory lies where the file belongs; it is not replaced", where=root.where(final))
+        told = "a directory lies where the file belongs; it is not replaced"
+        raise DiskError(told, where=root.where(final), hint="move it away")
     try:
         hardlink(root, final, trash, name, sync=sync)
     except DiskError as error:

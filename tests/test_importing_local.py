@@ -126,6 +126,7 @@ def test_a_removed_file_of_that_kind_cannot_be_had_again_and_the_plan_says_so(ma
     assert (action, reason) == ("download", "incomplete")
     assert told.code != 0
     assert "the file is gone" in told.out + told.err
+    assert "mount its disk" in told.out + told.err
 
 
 def test_models_of_two_owners_are_told_apart_by_their_owners(machine: Machine) -> None:

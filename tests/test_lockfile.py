@@ -196,7 +196,7 @@ def test_no_lock_is_none_and_an_unreadable_one_is_an_error(world):
     assert lockfile.read(world / "x.lock.json") is None
     assert lockfile.digest(world / "x.lock.json") is None
     (world / "x.lock.json").mkdir()
-    with pytest.raises(LockfileError):
+    with pytest.raises(LockfileError, match="move it away"):
         lockfile.read(world / "x.lock.json")
     (world / "y.lock.json").write_bytes(b'{"version": 1,\n\xff')
     with pytest.raises(LockfileError, match=r"y\.lock\.json:2: not UTF-8"):

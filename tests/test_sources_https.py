@@ -88,8 +88,9 @@ def test_a_login_page_is_refused_by_its_type(hub):
 def test_refusals_have_their_kind(hub, code, kind):
     url = hub.serve("m.gguf", WEIGHTS)
     hub.fault("status", code=code, times=-1)
-    with pytest.raises(kind, match=str(code)):
+    with pytest.raises(kind, match=str(code)) as refused:
         sources.resolve(ask(url), web(hub))
+    assert refused.value.problems[0].hint
 
 
 def test_a_server_without_head_is_asked_for_one_byte(hub):

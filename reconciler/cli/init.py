@@ -134,7 +134,9 @@ def _asked(found: Sequence[Usual], *, told: bool) -> list[Usual]:
         if answer.strip().lower() in ("", "y", "yes") and answer:
             chosen.append(each)
     if not chosen:
-        raise DeclinedError("no place was chosen; nothing was written")
+        raise DeclinedError(
+            "no place was chosen; nothing was written", hint="`--yes` takes all of them, `--from KIND[=DIR]` one"
+        )
     return chosen
 
 

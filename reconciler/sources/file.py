@@ -12,6 +12,7 @@ from reconciler.errors import DiskError, NotFoundError, SourceError
 from reconciler.hashing import hash_file
 from reconciler.inert import inert
 from reconciler.located import Located
+from reconciler.oserrors import remedy
 from reconciler.references import parse
 from reconciler.sources import Request, World, selection
 from reconciler.sources.selection import Entry
@@ -52,7 +53,8 @@ def locate(source: str, revision: str | None, artifact: Artifact, world: World) 
     try:
         size = Path(path).stat().st_size
     except OSError as error:
-        raise NotFoundError(f"the file is gone: {error.strerror}", where=inert(path)) from None
+        hint = "put it back, or mount its disk; or give the variant another source"
+        raise NotFoundError(f"the file is gone: {error.strerror}", where=inert(path), hint=hint) from None
     if size != artifact.size:
         raise SourceError(
             f"the bytes of a locked file have changed: locked {artifact.size} bytes ({artifact.digest}), now {size}",
@@ -94,7 +96,7 @@ def _files(root: Path, source: str, world: World) -> list[tuple[str, int]]:
         outside: list[str] = []
         found = sorted(_walk(root, "", os.path.realpath(root), outside))
     except OSError as error:
-        raise DiskError(f"cannot be read: {error.strerror}", where=source) from None
+        raise DiskError(f"cannot be read: {error.strerror}", where=source, hint=remedy(error)) from None
     if outside:
         shown = ", ".join(inert(path) for path in outside[:3])
         world.warn(f"{source}: links that lead out of the directory are left out: {shown}")

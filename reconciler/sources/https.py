@@ -170,7 +170,8 @@ def _accept(answer: Answer, source: str) -> None:
             f"the server refuses it ({status})", where=where, hint="does it want a login? use a source that can"
         )
     if status in (404, 410):
-        raise NotFoundError(f"there is no such file ({status})", where=where)
+        hint = "look at the address in a browser; it was moved, or taken down"
+        raise NotFoundError(f"there is no such file ({status})", where=where, hint=hint)
     if status not in (200, 206):
         raise SourceError(f"the server answers {refusals.status_text(status)}", where=where)
     coding = answer.headers.get("content-encoding", "identity")

@@ -22,9 +22,12 @@ def refusal(status: int, headers: Mapping[str, str], where: str, repo: str, worl
     if code == "GatedRepo":
         return gated(where, repo, world)
     if code == "RevisionNotFound":
-        return NotFoundError("there is no such revision", where=where)
+        return NotFoundError(
+            "there is no such revision", where=where, hint=f"its branches and tags: {_page(repo, world)}"
+        )
     if code == "EntryNotFound":
-        return NotFoundError("there is no such file at the locked revision", where=where)
+        hint = "was history rewritten? `reconciler lock --upgrade` takes what upstream has now"
+        return NotFoundError("there is no such file at the locked revision", where=where, hint=hint)
     if "disabled" in message.lower():
         return AccessError("the Hub has disabled access to this repository", where=where, hint=_page(repo, world))
     if status == 401 and world.token is not None and code != "RepoNotFound":

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from reconciler.errors import NotFoundError, Problem, SourceError
 from reconciler.globs import matches
-from reconciler.inert import inert
+from reconciler.inert import few, inert
 from reconciler.paths import check_relative, collision_key
 from reconciler.sources import Request
 from reconciler.state import Artifact, Digest, parse_digest
@@ -118,7 +118,8 @@ def _with_hand_digests(chosen: tuple[Artifact, ...], request: Request) -> tuple[
         )
     if isinstance(request.sha256, Mapping):
         for path in sorted(request.sha256.keys() - {file.path for file in chosen}):
-            raise SourceError(f"lock.sha256 names {_quoted(path)}, which is not selected", where=where)
+            told = f"lock.sha256 names {_quoted(path)}, which is not selected"
+            raise SourceError(told, where=where, hint=f"selected: {few(sorted(file.path for file in chosen))}")
     return tuple(_with_hand_digest(file, request, len(chosen)) for file in chosen)
 
 
