@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.errors import LockfileError, ManifestError, Problem
+from reconciler.errors import InputError, LockfileError, Problem
 from reconciler.inert import inert
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def validate(manifest: str | None) -> Validation:
 
     try:
         loaded = load(manifest)
-    except ManifestError as error:
+    except InputError as error:
         return Validation((*error.problems, *_damage_beside(manifest)))
     return _with_lock(loaded)
 
@@ -102,6 +102,6 @@ def _damage_beside(manifest: str | None) -> tuple[Problem, ...]:
         lockfile.read(lockfile.path_for(Path(find(manifest).path).absolute()))
     except LockfileError as error:
         return error.problems
-    except ManifestError:
+    except (InputError, OSError):
         pass  # nothing there to have a lock
     return ()

@@ -297,5 +297,5 @@ def test_a_registry_that_cannot_be_written_is_a_problem(box: Box, monkeypatch: p
 
     [problem] = bad(box)
 
-    assert (problem["name"], problem["found"]) == ("registry", f"{registry} is not writable")
+    assert (problem["name"], problem["found"]) == ("registry", f"{registry}: no permission to write")
     assert stat.S_IMODE(Path(registry).stat().st_mode) & stat.S_IWUSR

@@ -168,3 +168,45 @@ def test_a_wrong_setting_of_the_project_is_a_problem_with_its_line(
     found = [check for check in examine(None, dict(os.environ), offline=True) if check.name == "settings"]
     assert [check.state for check in found] == ["problem"]
     assert f"{world / 'pyproject.toml'}:2: files: expected a whole number from 1 to 64" in found[0].found
+
+
+@pytest.mark.parametrize(
+    ("variable", "state", "check", "said"),
+    [
+        ("RECONCILER_CACHE", "warning", "digest cache", "a file, not a directory: files are read again in every run"),
+        ("RECONCILER_LOG_DIR", "warning", "log", "a file, not a directory: runs are not logged"),
+        ("RECONCILER_REGISTRY", "problem", "registry", "a file, not a directory"),
+        ("CIVITAI_TOKEN_FILE", "warning", "civitai token", "is not there, so it holds no token"),
+        ("SSL_CERT_FILE", "warning", "certificates", "is not there, so the system's are trusted"),
+    ],
+)
+def test_what_a_variable_names_wrongly_is_found_with_what_to_do(
+    world: Path, monkeypatch: pytest.MonkeyPatch, variable: str, state: str, check: str, said: str
+) -> None:
+    monkeypatch.chdir(world)
+    named = world / ("nowhere" if "FILE" in variable else "file")
+    (world / "file").touch()
+    assert [found for found in examine(None, os.environ, offline=True) if found.state != "ok"] == []
+
+    [found] = [f for f in examine(None, {**os.environ, variable: str(named)}, offline=True) if f.state != "ok"]
+
+    assert (found.name, found.state) == (check, state)
+    assert str(named) in found.found
+    assert said in found.found
+    assert found.hint
+
+
+@pytest.mark.parametrize("manifest", [None, "box.yaml"])
+def test_a_home_that_nobody_knows_is_one_of_the_things_to_tell(
+    world: Path, monkeypatch: pytest.MonkeyPatch, manifest: str | None
+) -> None:
+    monkeypatch.chdir(world)
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", "here")
+    (world / "box.yaml").write_text("version: 1\nlocations:\n  a: { store: flat, root: ~/weights }\n")
+
+    found = list(examine(manifest, os.environ, offline=True))
+
+    assert "settings" in [check.name for check in found if check.state == "problem"]
+    assert all("HOME" in check.found for check in found if check.state == "problem")

@@ -33,6 +33,8 @@ def examine(
     yield from settled
     yield from upstream.examine(environ, chosen[0] if chosen else None, offline=offline, clock=clock)
     if manifest is None and not _is_manifest_here():
+        if chosen:
+            yield from machine.examine_registry(chosen[0].registry)
         yield from guarded("ollama", lambda: ollama.examine_default(environ))
         yield Check("manifest", "ok", "there is none here; only the machine was looked at")
         return
@@ -45,7 +47,7 @@ def _settings(manifest: str | None, environ: Mapping[str, str], chosen: list[Set
     from reconciler.settingsfiles import start_of
 
     chosen.append(settings.load(environ, project=start_of(manifest)))
-    yield from machine.examine_settings(chosen[0])
+    yield from machine.examine_settings(chosen[0], environ)
 
 
 def _is_manifest_here() -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.doctor.checks import Check, guarded
+from reconciler.doctor.places import unwritable
 from reconciler.locking import holder_of, is_held
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def _loaded(loaded: Loaded, found: list[Registry]) -> Iterator[Check]:
     found.append(registry)
     ours = sum(1 for record in recorded if record.manifest == loaded.identity)
     others = f", {len(recorded) - ours} of other manifests" if len(recorded) > ours else ""
-    there = nearest(registry.path)
-    if not os.access(there, os.W_OK):
-        yield Check("registry", "problem", f"{there} is not writable", "check who owns it and its mode")
+    there = str(nearest(registry.path))
+    if why := unwritable(there):
+        yield Check("registry", "problem", f"{there}: {why}", "check who owns it and its mode")
     if not registry.path.exists():
         yield Check("registry", "ok", f"{registry.path} is not there yet; the first apply makes it")
         return

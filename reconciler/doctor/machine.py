@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,19 +86,46 @@ def aria2c(found: Aria2c | None, named: str | None = None) -> Check:
     return Check("aria2c", "ok", where)
 
 
-def examine_settings(chosen: Settings) -> Iterator[Check]:
-    """Yield where digests are remembered, and whether they can be."""
+def examine_settings(chosen: Settings, environ: Mapping[str, str]) -> Iterator[Check]:
+    """Yield where digests are remembered and runs are logged, and whether they can be; files that are not there."""
     from reconciler.inert import human_bytes
-    from reconciler.oserrors import nearest
 
     path = chosen.cache / "digests.sqlite"
-    there = nearest(path)
-    if not os.access(there, os.W_OK):
-        hint = "make it writable, or name another directory with RECONCILER_CACHE"
-        yield Check("digest cache", "warning", f"{there} is not writable: files are read again in every run", hint)
-        return
-    size = _size(path)
-    yield Check("digest cache", "ok", f"{path} ({'not there yet' if size is None else human_bytes(size)})")
+    if why := _refused(chosen.cache):
+        hint = "make it a directory that you can write, or name another one with RECONCILER_CACHE"
+        yield Check("digest cache", "warning", f"{why}: files are read again in every run", hint)
+    else:
+        size = _size(path)
+        yield Check("digest cache", "ok", f"{path} ({'not there yet' if size is None else human_bytes(size)})")
+    if chosen.log_dir is not None:
+        why = _refused(chosen.log_dir)
+        told = f"{why}: runs are not logged" if why else str(chosen.log_dir)
+        hint = f"{chosen.origins['log_dir']} names it; make it a directory that you can write" if why else ""
+        yield Check("log", "warning" if why else "ok", told, hint)
+    named = chosen.origins["civitai_token_file"]
+    if named != "default" and not chosen.civitai_token_file.exists():
+        told = f"{chosen.civitai_token_file} is not there, so it holds no token"
+        yield Check("civitai token", "warning", told, f"{named} names it")
+    certificates = environ.get("SSL_CERT_FILE")
+    if certificates and not Path(certificates).is_file():
+        told = f"{certificates} is not there, so the system's are trusted"
+        yield Check("certificates", "warning", told, "SSL_CERT_FILE names it: correct it, or take it away")
+
+
+def examine_registry(path: Path) -> Iterator[Check]:
+    """Yield whether the records of manifests that name no registry can be kept."""
+    if why := _refused(path):
+        yield Check("registry", "problem", why, "make it a directory that you can write, or name another one")
+
+
+def _refused(directory: Path) -> str:
+    """Return why nothing can be written in a directory that may not be there yet, '' when it can."""
+    from reconciler.doctor.places import unwritable
+    from reconciler.oserrors import nearest
+
+    there = str(nearest(directory))
+    why = unwritable(there)
+    return f"{there}: {why}" if why else ""
 
 
 def _size(path: Path) -> int | None:

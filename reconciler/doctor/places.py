@@ -93,6 +93,8 @@ def unwritable(path: str) -> str:
             return "the file system is mounted read-only"
     except OSError as error:
         return error.strerror or "cannot be looked at"
+    if not Path(path).is_dir():
+        return "a file, not a directory"
     return "" if os.access(path, os.W_OK | os.X_OK) else "no permission to write"
 
 
