@@ -14,10 +14,15 @@ from typing import cast
 
 import pytest
 from cli_kit import Box, a_box
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from reconciler.audit.inventory import Item
 from reconciler.exporting import EXPORTERS, Exported, exporter_of, table
-from reconciler.state import Address, Attributes, Pin, Record
+from reconciler.importing import oldbooks
+from reconciler.importing.oldrecords import tell
+from reconciler.registry.entry import priority, render
+from reconciler.state import Address, Artifact, Attributes, Digest, Pin, Placed, Record
 
 
 @pytest.fixture
@@ -248,6 +253,75 @@ def test_a_registry_for_imageworks_has_its_field_names_and_nothing_of_ours(box: 
     assert entries[0]["role_priority"] == {"chat": 99}
     assert entries[0]["backend_config"]["model_path"] == str(box.here / "weights" / "acme" / "Tiny-Chat")
     assert not any("reconciler" in entry["metadata"] for entry in entries)
+
+
+_WORDS = st.from_regex(r"[a-z][a-z0-9._-]{0,12}[a-z0-9]", fullmatch=True)
+_ATTRIBUTES = st.builds(
+    Attributes,
+    backend=st.sampled_from([None, "vllm", "lmdeploy"]), quant=st.sampled_from([None, "awq", "fp8", "q4_k_m"]),
+    format=st.sampled_from([None, "safetensors", "gguf"]), served_as=st.none() | _WORDS,
+    license=st.none() | _WORDS,
+    roles=st.dictionaries(_WORDS, st.integers(1, 30), max_size=3).map(lambda roles: tuple(sorted(roles.items()))),
+)  # fmt: skip
+
+
+@given(
+    name=_WORDS, owner=_WORDS, repository=_WORDS, branch=st.none() | _WORDS, attributes=_ATTRIBUTES, root=_WORDS,
+)  # fmt: skip
+def test_what_was_exported_for_imageworks_is_read_back_as_it_was(
+    name: str, owner: str, repository: str, branch: str | None, attributes: Attributes, root: str
+) -> None:
+    """By the importer of real registries: name, source, place, roles and their order, backend, served name, licence."""
+    assume(not re.search(r"--|\.\.", owner + repository) and not (branch or "").endswith(".lock"))
+    source = f"hf:{owner}/{repository}" + (f"@{branch}" if branch else "")
+    home = f"{owner}/{repository}"  # a store need not have the branch in its paths
+    files = (Placed(f"{home}/model.safetensors", 10, Digest("sha256:" + "1" * 64), 1, 1, "model.safetensors"),)
+    pin = Pin(source, "a" * 40, (Artifact("model.safetensors", 10, files[0].digest),), attributes.license)
+    record = Record(Address(name, "w"), "box", pin, home, files, (), (), attributes, 1, f"/srv/{root}")
+    exported = SimpleNamespace(entries=(render(record, name, None, None),))
+
+    [entry] = json.loads(exporter_of("imageworks")(cast("Exported", exported)))
+    told = tell(oldbooks.Entry(name, entry, "model_registry.json"), {})
+
+    assert (told.name, told.source, told.path, told.location) == (
+        name, source if branch != "main" else source.removesuffix("@main"), f"/srv/{root}/{home}", "w",
+    )  # fmt: skip
+    assert told.files == ("model.safetensors",)
+    said = (attributes.backend, attributes.served_as if attributes.served_as != name else None, attributes.license)
+    assert tuple(told.variant.get(key) for key in ("backend", "served_as", "license")) == said
+    assert told.quant == (attributes.quant or "")
+    assert {role: told.ranks[role] for role in told.roles} == {role: priority(n) for role, n in attributes.roles}
+    assert "hf:" not in json.dumps(entry["metadata"])
+
+
+def test_an_export_that_is_imported_again_adopts_the_same_files_in_the_same_roles(box: Box) -> None:
+    box.apply()
+    (box.here / "old").mkdir()
+    box.run("export", "box.yaml", "--to", "imageworks", "-o", "old/model_registry.json")
+
+    told = box.run("import", "imageworks", "old", "--manifest", "again.yaml")
+    plan = box.run("plan", "again.yaml", "--json").json
+
+    assert told.code == 0, told.err
+    assert [(step["action"], step["reason"]) for step in plan["steps"]] == [("normalize", "adopt")] * 3
+    roles = {step["address"].partition("@")[0]: step["after"]["roles"] for step in plan["steps"]}
+    assert roles == {
+        "tiny-chat": {"chat": 2}, "tiny-gguf-q4_k_m": {"chat": 1}, "tiny-gguf-iq4_xs": {"draft": 1},
+    }  # fmt: skip
+
+
+def test_a_model_of_elsewhere_is_never_read_back_as_a_repository_of_the_hub(box: Box) -> None:
+    entry = {
+        "name": "detail", "backend": "unassigned", "source": {"reference": "civitai:1101@2202"},
+        "download_path": "/srv/comfy/loras/detail.safetensors",
+    }  # fmt: skip
+    (box.here / "old").mkdir()
+    (box.here / "old" / "model_registry.json").write_text(json.dumps([entry]))
+
+    told = box.run("import", "imageworks", "old", "--manifest", "again.yaml", "--include-missing")
+
+    assert "of civitai:1101@2202, which is no repository of the Hub; `reconciler add` declares it" in told.out
+    assert "hf:loras" not in told.out
 
 
 def test_entries_of_others_are_not_exported(box: Box) -> None:

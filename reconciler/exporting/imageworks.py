@@ -12,11 +12,17 @@ if TYPE_CHECKING:
 
 
 def render(exported: Exported) -> str:
-    """Return a JSON array of entries, by name, curated facts included; variants that are not recorded have none."""
+    """Return a JSON array of entries, by name, curated facts included; variants that are not recorded have none.
+
+    What stands in our own field and is not said elsewhere, the branch, is said as ImageWorks says it.
+    """
     entries = sorted((_plain(entry) for entry in exported.entries), key=lambda entry: str(entry.get("name")))
     return json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _plain(entry: Any) -> dict[str, Any]:
-    metadata = {key: value for key, value in (entry.get("metadata") or {}).items() if key != BLOCK}
-    return {**entry, "metadata": metadata}
+    said = entry.get("metadata") or {}
+    source = str(said.get(BLOCK, {}).get("source", ""))
+    branch = source.partition("@")[2] if source.startswith("hf:") else ""
+    metadata = {key: value for key, value in said.items() if key != BLOCK}
+    return {**entry, "metadata": {**metadata, "branch": branch} if branch else metadata}

@@ -157,7 +157,10 @@ def _of_hub(records: Sequence[Told], request: Request) -> Iterator[Found | Row]:
     nameless: list[Told] = []
     for told in records:
         home = _home(told)
-        if home is None:
+        if told.reference:
+            why = f"of {inert(told.reference)}, which is no repository of the Hub{_served(told)}"
+            yield Row("left-out", told.name, f"{why}; `reconciler add` declares it", told.file)
+        elif home is None:
             nameless.append(told)
         else:
             by_root[home.root].append((home, told))

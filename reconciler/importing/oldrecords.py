@@ -71,10 +71,14 @@ class Told(NamedTuple):
     """Why it is taken for the record of a test."""
     oddities: tuple[str, ...] = ()
     """Fields that hold the word `None`."""
+    reference: str = ""
+    """What an exported record says of a model that is neither of the Hub nor of Ollama, as a manifest says it."""
 
     @property
     def source(self) -> str:
         """As a manifest says it; '' when nothing tells."""
+        if self.reference:
+            return self.reference
         if self.model is not None:
             return f"{names.SCHEME}{self.model.short}"
         return f"hf:{self.repository}" + (f"@{self.branch}" if self.branch else "") if self.repository else ""
@@ -86,7 +90,8 @@ def tell(entry: Entry, environ: Mapping[str, str]) -> Told:
     source, metadata, config = as_map(said, "source"), as_map(said, "metadata"), as_map(said, "backend_config")
     path = _path(text(said, "download_path") or text(source, "path") or text(config, "model_path"))
     model = _model(said, path)
-    repository, branch = ("", "") if model else _repository(source, metadata, said, path)
+    reference = "" if model else text(source, "reference")
+    repository, branch = ("", "") if model or reference else _repository(source, metadata, said, path)
     served = text(said, "served_model_id")
     listed = dict.fromkeys(role for role in _list(said, "roles") if isinstance(role, str) and role.strip())
     roles = tuple(role for role in listed if _is_name(role))
@@ -113,7 +118,7 @@ def tell(entry: Entry, environ: Mapping[str, str]) -> Told:
     return Told(
         entry.name, entry.file, model, repository, branch, path, text(said, "download_location"), variant, files,
         _quant(said), roles, ranks, notes, said.get("deprecated") is True,
-        _test(entry.name, metadata, environ), _oddities(said),
+        _test(entry.name, metadata, environ), _oddities(said), reference,
     )  # fmt: skip
 
 
