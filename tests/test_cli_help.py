@@ -78,8 +78,8 @@ def test_a_command_that_reads_says_what_its_exit_codes_mean(command: str, capsys
     assert "Exit codes: 0 " in text
 
 
-@pytest.mark.parametrize("command", ["validate", "show", "status", "list", "roles", "doctor", "schema"])
-def test_the_sentence_of_a_command_that_reads_is_not_cut_at_eighty_columns(
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_sentence_of_a_command_is_not_cut_at_eighty_columns(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [line] = [line for line in help_of(capsys).splitlines() if line.startswith(f"  {command} ")]

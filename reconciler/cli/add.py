@@ -42,10 +42,10 @@ def command(
     ] = False,
     json: session.Json = False,
 ) -> int:
-    """Add a variant to the manifest: ask its source, name it, write manifest and lock.
+    """Declare one more variant, in the manifest and its lock.
 
-    Comments and order of the manifest stay. Nothing is downloaded: `plan` shows what apply would do. A repository of
-    several GGUF quants is refused until --files says which.
+    Its source is asked, and it is named. Comments and order of the manifest stay. Nothing is downloaded: `plan` shows
+    what apply would do. A repository of several GGUF quants is refused until --files says which.
 
     \b
     Examples:

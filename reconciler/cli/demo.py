@@ -24,7 +24,7 @@ def command(
     ] = None,
     json: session.Json = False,
 ) -> int:
-    """Show the main job end to end, and check every promise on the way.
+    """Show the main job end to end, each promise checked.
 
     Runs the real commands against small servers on loopback, in a temporary directory. Your own files, caches, tokens
     and registry are neither read nor written. Takes about half a minute and 250 MiB.

@@ -33,10 +33,11 @@ def command(
     yes: session.Yes = False,
     json: session.Json = False,
 ) -> int:
-    """Stop managing variants; their files stay where they are, and are nobody's.
+    """Stop managing variants; their files stay where they are.
 
-    A variant leaves the manifest, its roles, the lock and the registry. With @LOCATION its record there goes, and the
-    declaration only when that is where it is declared. What will be edited is shown first.
+    They are nobody's from then on. A variant leaves the manifest, its roles, the lock and the registry. With @LOCATION
+    its record there goes, and the declaration only when that is where it is declared. What will be edited is shown
+    first.
 
     \b
     Examples:

@@ -63,7 +63,7 @@ def _text(found: Sequence[Deed]) -> Iterator[str]:
     if width is not None and any(len(_what(deed)) > width - _BESIDE for deed in found):
         shown -= 1  # what was done says more than the number of the plan
     colour = session.colour(session.settings())
-    yield from table([row[:shown] for row in rows], headers[:shown], width=width, colour=colour)
+    yield from table([row[:shown] for row in rows], headers[:shown], width=width, colour=colour, folds="what")
     for deed in found:
         if deed.problem:
             yield name(f"generation {deed.number}: {deed.problem}")

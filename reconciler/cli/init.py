@@ -37,10 +37,10 @@ def command(
     offline: session.Offline = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List everything that was found.")] = False,
 ) -> int:
-    """Look at the usual places of every known tool, and write a manifest and its lock.
+    """Write a manifest and its lock of what is on this machine.
 
-    Everything that is found is declared where it is: nothing is moved, fetched or
-    deleted, and the plan right after only adopts. A manifest that is there stays.
+    Looks at the usual places of every known tool. Everything that is found is declared where it is: nothing is moved,
+    fetched or deleted, and the plan right after only adopts. A manifest that is there stays.
 
     \b
     Examples:
