@@ -82,7 +82,7 @@ def test_a_command_that_reads_says_what_its_exit_codes_mean(command: str, capsys
 def test_the_sentence_of_a_command_is_not_cut_at_eighty_columns(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [line] = [line for line in help_of(capsys).splitlines() if line.startswith(f"  {command} ")]
+    [line] = [line for line in help_of(capsys).splitlines() if line.startswith(f"  {command:<10}  ")]
 
     assert not line.endswith("...")
 

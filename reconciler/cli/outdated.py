@@ -24,7 +24,8 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
       reconciler outdated workstation.yaml --json
 
     \b
-    Exit codes: 0 the lock is what upstream has; 1 error, or a source did not answer; 2 something has moved.
+    Exit codes: 0 the lock is what upstream has; 1 error, or a source did not
+    answer; 2 something has moved.
     """
     from reconciler import lockfile, resolve
     from reconciler.manifest import load
