@@ -324,6 +324,18 @@ def test_a_model_of_elsewhere_is_never_read_back_as_a_repository_of_the_hub(box:
     assert "hf:loras" not in told.out
 
 
+def test_half_a_character_that_somebody_wrote_into_an_entry_stops_no_export(box: Box) -> None:
+    box.apply()
+    curated = box.here / "registry" / "model_registry.curated.json"
+    curated.write_text('[{"name": "tiny-chat", "display_name": "Ti\\ud83dny"}]')
+
+    told = box.run("export", "box.yaml", "--to", "imageworks", "-o", "old.json")
+
+    assert told.code == 0, told.err
+    entries = json.loads((box.here / "old.json").read_bytes())
+    assert [entry["display_name"] for entry in entries if entry["name"] == "tiny-chat"] == ["Ti\ud83dny"]
+
+
 def test_entries_of_others_are_not_exported(box: Box) -> None:
     box.apply()
     box.write({"name: box": "name: other"})

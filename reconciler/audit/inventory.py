@@ -184,7 +184,7 @@ COLUMNS: Mapping[str, Callable[[Item], object]] = {
     "quant": lambda item: item.attributes.quant,
     "kind": _fact("kind"),
     "architecture": _fact("architecture"),
-    "parameters": _fact("size_label"),
+    "parameters": lambda item: _fact("size_label")(item) or _fact("parameters")(item),
     "context": _fact("context_length"),
     "capabilities": lambda item: _words(_told_of(item).get("capabilities", ())) or None,
     "chat_template": _template,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from reconciler.registry.entry import BLOCK
 
 if TYPE_CHECKING:
     from reconciler.exporting import Exported
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def render(exported: Exported) -> str:
@@ -17,7 +20,10 @@ def render(exported: Exported) -> str:
     What stands in our own field and is not said elsewhere, the branch, is said as ImageWorks says it.
     """
     entries = sorted((_plain(entry) for entry in exported.entries), key=lambda entry: str(entry.get("name")))
-    return json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if _HALF.search(text):  # only escapes can say half a character, which other programs cut texts to
+        return json.dumps(entries, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+    return text
 
 
 def _plain(entry: Any) -> dict[str, Any]:
