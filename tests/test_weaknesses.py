@@ -132,6 +132,21 @@ def test_03_a_lock_covers_the_weights(machine: Machine) -> None:
     assert machine.run("verify", "box.yaml").code == 8
 
 
+def test_03_weights_that_keep_their_size_and_their_time_are_found_too(machine: Machine) -> None:
+    """The control: size, time and inode are what they were."""
+    declare(machine, CHAT_VARIANT)
+    applied(machine)
+    before = weight(machine).stat()
+    with weight(machine).open("r+b") as file:
+        file.seek(before.st_size - 1)
+        file.write(b"\0" if machine.chat["model.safetensors"][-1] else b"\1")
+    os.utime(weight(machine), ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = weight(machine).stat()
+    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+
+    assert machine.run("verify", "box.yaml", "--full").code == 8
+
+
 def test_04_everything_that_looks_says_the_same(machine: Machine) -> None:
     """There, two programs kept two checksums of one model, and one called the other's lock a violation."""
     declare(machine, CHAT_VARIANT)
@@ -186,6 +201,7 @@ def test_07_owners_and_branches_and_namespaces_never_become_one(machine: Machine
     for owner in ("alice", "bob"):
         layers = {"model": gguf("Q8_0", name=owner, seed=len(owner))}
         install(machine.here / "ollama", f"registry.ollama.ai/{owner}/model/latest", layers, b"{}")
+    machine.manifest.write_text(f"version: 1\nregistry: {machine.here}/registry\n")
     machine.take("tree", "w")
     machine.take("ollama", "--offline")
 
@@ -194,6 +210,9 @@ def test_07_owners_and_branches_and_namespaces_never_become_one(machine: Machine
         "hf:alice/model", "hf:bob/model", "hf:alice/model@dev", "ollama:alice/model:latest", "ollama:bob/model:latest",
     }  # fmt: skip
     assert len(found) == len(machine.steps()) == 5
+    applied(machine)
+    assert len({entry["name"] for entry in entries(machine)} & found.keys()) == 5
+    assert len({entry["download_path"] for entry in entries(machine)}) == 5
 
 
 def test_08_to_import_an_ollama_twice_changes_no_byte(machine: Machine) -> None:
@@ -235,6 +254,21 @@ def test_10_what_was_removed_stays_removed(machine: Machine) -> None:
     assert entries(machine) == []
 
 
+def test_10_what_somebody_deletes_by_hand_stays_deleted(machine: Machine) -> None:
+    somebody_elses(machine.here / "registry")
+    path = machine.here / "registry" / DISCOVERED
+    left = [entry for entry in json.loads(path.read_text()) if not entry["name"].startswith("gemma")]
+    gone = {entry["name"] for entry in json.loads(path.read_text())} - {entry["name"] for entry in left}
+    path.write_text(json.dumps(left, indent=2))
+    declare(machine, CHAT_VARIANT)
+
+    applied(machine)
+
+    assert gone
+    for name in (DISCOVERED, MERGED):
+        assert not gone & {entry["name"] for entry in json.loads((path.parent / name).read_text())}
+
+
 def test_11_a_disk_that_is_away_is_not_an_empty_one(machine: Machine) -> None:
     """There, pruning took an unmounted drive for deleted models, and purging wiped what people had written."""
     declare(machine, CHAT_VARIANT)
@@ -268,7 +302,10 @@ def test_11_what_people_wrote_is_never_rewritten(machine: Machine) -> None:
 )
 def test_12_the_common_quantisations_are_known(token: str) -> None:
     """There, ten of the usual names were unknown, headers were never read, and the order of a directory decided."""
-    assert rules.quant_from_name(f"Model-7B-{token}.gguf") is not None
+    found = rules.quant_from_name(f"Model-7B-{token}.gguf")
+    assert found is not None
+    assert found.replace("fp16", "f16") == token.lower()
+    assert rules.quant_from_name("Model-7B.gguf") is None
 
 
 def test_12_a_header_is_read_without_any_library_and_in_any_order(machine: Machine) -> None:
@@ -305,6 +342,23 @@ def test_13_a_new_name_or_place_continues_the_old_record(machine: Machine) -> No
     assert weight(machine).stat().st_ino == before
 
 
+def test_13_a_directory_that_was_moved_leaves_no_record_behind(machine: Machine) -> None:
+    declare(machine, CHAT_VARIANT)
+    applied(machine)
+    (machine.here / "other/acme").mkdir(parents=True)
+    (machine.here / "weights" / CHAT).rename(machine.here / "other" / CHAT)
+    moved = f"  other: {{ store: huggingface, root: {machine.here}/other }}"
+    declare(machine, {"chat": f"source: 'hf:{CHAT}', location: other"}, moved)
+    machine.hub.reset_log()
+
+    applied(machine)
+
+    [entry] = entries(machine)
+    assert entry["download_path"] == str(machine.here / "other" / CHAT)
+    assert machine.hub.bytes_served("cdn") == 0
+    assert machine.run("plan", "box.yaml", "--detailed-exitcode").code == 0
+
+
 def test_13_nested_paths_are_recorded_whole(machine: Machine) -> None:
     machine.hub.add("acme/nested", {"config.json": b"{}", "onnx/deep/model.onnx": b"weights"})
     declare(machine, {"nested": "source: 'hf:acme/nested', location: weights"})
@@ -331,8 +385,9 @@ def test_15_to_look_writes_nothing(machine: Machine) -> None:
     applied(machine)
     before = {**files_of(machine.here / "registry"), **files_of(machine.here / "weights")}
 
-    for command in ("plan", "status", "list", "roles", "validate", "verify"):
-        machine.run(command, "box.yaml")
+    for command in ("plan", "status", "list", "roles", "validate", "verify", "stats", "duplicates", "history"):
+        assert machine.run(command, "box.yaml").code == 0, command
+    machine.run("import", "imageworks", "registry", "--manifest", "other.yaml", "--offline")
 
     assert {**files_of(machine.here / "registry"), **files_of(machine.here / "weights")} == before
     assert '"None"' not in (machine.here / "registry" / MERGED).read_text()
@@ -524,6 +579,24 @@ def test_28_a_test_or_an_absent_program_never_puts_anything_into_a_registry(mach
     assert told.code == 1
     assert not (machine.here / "none.yaml").exists()
     assert not machine.manifest.exists()
+
+
+def test_28_nothing_that_somebody_writes_is_silently_ignored(machine: Machine) -> None:
+    """There, options, commands and keys were documented that did not exist, and keys that existed were not read."""
+    (machine.here / "pyproject.toml").write_text("[tool.reconciler]\nmax_connections = 3\n")
+    setting = machine.run("config")
+    (machine.here / "pyproject.toml").unlink()
+    option = machine.run("plan", "--no-aria2")
+    command = machine.run("prune-deprecated")
+    declare(machine, {"chat": f"source: 'hf:{CHAT}', location: weights, formats: [awq]"})
+    key = machine.run("plan", "box.yaml")
+
+    assert [each.code for each in (setting, option, command, key)] == [1, 1, 1, 1]
+    assert "max_connections" in setting.err
+    assert "--no-aria2" in option.err
+    assert "prune-deprecated" in command.err
+    assert "box.yaml:" in key.err
+    assert "format" in key.err
 
 
 def test_every_number_has_its_test() -> None:
