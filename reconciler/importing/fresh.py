@@ -16,16 +16,19 @@ from reconciler.inert import inert
 from reconciler.naming import variant_name
 
 _HEAD = """\
-# Model weights on this machine, as `reconciler init` found them. Nothing was moved, fetched or deleted for it.
-# `reconciler plan` shows what apply would do, `reconciler apply` does it and nothing else, `reconciler undo` undoes it.
-# Keep this file and the lock beside it in git. `reconciler schema` prints what may stand here.
+# Model weights on this machine, as `reconciler init` found them. Nothing was
+# moved, fetched or deleted for it. `reconciler plan` shows what apply would do,
+# `reconciler apply` does it and nothing else, `reconciler undo` undoes it.
+# Keep this file and the lock beside it in git.
+# `reconciler schema` prints what may stand here.
 
 version: 1
 name: {name}
 """
 _ABOVE = {
     "locations": "# Places on this machine. `store` says how files are arranged below `root`.",
-    "variants": "# One build of a model in one place each. The lock holds the commit, sizes and digests of every file.",
+    "variants": "# One build of a model in one place each. The lock holds the commit, and sizes\n"
+    "# and digests of every file.",
     "roles": "# What serves what, the first choice first.",
 }
 _TAIL = """
@@ -33,7 +36,7 @@ _TAIL = """
 # roles:                      # what serves what, the first choice first
 #   chat: [NAME-OF-A-VARIANT]
 # policy:
-#   max_remove: 30%           # of the managed variants, that one plan may remove
+#   max_remove: 30%           # of managed variants, that one plan may remove
 #   min_free: 20GiB           # what must be left on a disk
 """
 
