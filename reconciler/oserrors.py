@@ -18,7 +18,7 @@ _WORDS: dict[int, tuple[str, str]] = {
     errno.EACCES: ("permission denied", "check who owns it and its mode"),
     errno.EPERM: ("the system does not permit it", "check its owner and attributes (`lsattr`)"),
     errno.EIO: ("the disk reports an input/output error", "look at `dmesg`; the disk may be failing"),
-    errno.ENOENT: ("no such file or directory", "check that the disk is mounted"),
+    errno.ENOENT: ("no such file or directory", "check the path, and that its disk is mounted"),
     errno.EEXIST: ("something already lies there", "look at it; it is not overwritten"),
     errno.ENOTEMPTY: ("the directory is not empty", ""),
     errno.EXDEV: ("it lies on another file system", "keep both on one file system"),
