@@ -22,12 +22,14 @@ def stats(manifest: ManifestLike = None, *, settings: Flags = None, progress: Pr
 
     Raise ManifestError, RegistryError.
     """
+    from reconciler import lockfile
     from reconciler.audit import usage
     from reconciler.trash import waiting
 
     with _contents(manifest, settings, progress) as contents:
         trash = sum(one.frees for one in waiting(contents.locations, float("inf")))
-        return usage.account(contents, trash)
+        lock = lockfile.read(lockfile.path_for(loaded.path))
+        return usage.account(contents, trash, usage.titles_of(lock.pins if lock else {}))
 
 
 def find_duplicates(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.audit import duplicates
@@ -12,7 +13,7 @@ from reconciler.naming import family_of
 
 if TYPE_CHECKING:
     from reconciler.content import Contents, Held
-    from reconciler.state import ObservedLocation, Placed, Record
+    from reconciler.state import ObservedLocation, Pin, Placed
 
 BY = ("location", "format", "family", "quant")
 """What managed bytes are added up by."""
@@ -59,8 +60,19 @@ class Usage:
     """Bytes of files that may be duplicates, and whose content nobody knows."""
 
 
-def account(contents: Contents, trash: int) -> Usage:
-    """Add everything up. `trash`: the bytes that freeing all trash would give back."""
+def titles_of(pins: Mapping[str, Pin]) -> dict[str, str]:
+    """Return the title of every variant that Civitai only numbers, as the lock has it."""
+    told = {name: pin.about.get("civitai") for name, pin in pins.items()}
+    titles = {name: about.get("model") for name, about in told.items() if isinstance(about, Mapping)}
+    return {name: title for name, title in titles.items() if isinstance(title, str) and title}
+
+
+def account(contents: Contents, trash: int, titles: Mapping[str, str] = MappingProxyType({})) -> Usage:
+    """Add everything up.
+
+    `trash`: the bytes that freeing all trash would give back. `titles`: the family of variants whose source does not
+    tell it.
+    """
     here = [place for place in contents.locations.values() if place.readable]
     files = {(place.name, path): file for place in here if not place.by_api for path, file in place.files.items()}
     inodes: dict[_Key, int] = {(file.device, file.inode): file.size for file in files.values()}
@@ -73,10 +85,14 @@ def account(contents: Contents, trash: int) -> Usage:
         file = files.get((location, placed.path))
         return (file.device, file.inode) if file else (location, placed.path)
 
+    def family(held: Held) -> str:
+        return titles.get(held.record.address.variant) or family_of(held.record.pin.source)
+
+    labels = {by: family if by == "family" else _LABELS[by] for by in BY}
     managed = {key(held.location, placed): placed.size for held in contents.ours for placed in held.record.files}
     return Usage(
         tuple(_disk(contents, place) for place in contents.locations.values()),
-        {by: _shares(contents.ours, _LABELS[by], key) for by in BY},
+        {by: _shares(contents.ours, label, key) for by, label in labels.items()},
         len(contents.ours),
         sum(inodes.values()),
         sum(managed.values()),
@@ -111,16 +127,8 @@ def _numbers(share: Share) -> dict[str, int]:
 _LABELS: Mapping[str, Callable[[Held], str]] = {
     "location": lambda held: held.location,
     "format": lambda held: held.record.attributes.format or "-",
-    "family": lambda held: _family(held.record),
     "quant": lambda held: held.record.attributes.quant or "-",
 }
-
-
-def _family(record: Record) -> str:
-    """Return the family that a source's name tells; of a model that Civitai only numbers, its title."""
-    told = record.pin.about.get("civitai")
-    title = told.get("model") if isinstance(told, Mapping) else None
-    return title if isinstance(title, str) and title else family_of(record.pin.source)
 
 
 def _shares(

@@ -36,6 +36,7 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
     \b
     Exit codes: 0 shown; 1 error.
     """
+    from reconciler import lockfile
     from reconciler.audit import usage
     from reconciler.audit.knowing import contents_of
     from reconciler.manifest import load
@@ -45,7 +46,8 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
     with session.means(loaded, offline=True) as means:
         contents = contents_of(loaded, session.open_registry(loaded), means)
     trash = sum(one.frees for one in waiting(contents.locations, float("inf")))
-    found = usage.account(contents, trash)
+    lock = lockfile.read(lockfile.path_for(loaded.path))
+    found = usage.account(contents, trash, usage.titles_of(lock.pins if lock else {}))
     if json:
         session.say_json({"manifest": {"path": str(loaded.path), "name": loaded.name}, **usage.as_value(found)})
     else:
