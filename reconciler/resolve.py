@@ -111,10 +111,11 @@ def complete(
     """Return pins for the whole manifest: the lock's where they fit, upstream's where it lacks one.
 
     A variant that cannot be resolved has a problem, and the others go on. An outdated entry whose source is the same
-    stays at its locked commit: a branch that moved never changes what is locked. With `locked`, raise LockfileError
-    naming every variant that the lock lacks or has otherwise, and ask nobody. What the lock has beyond the manifest
-    does no harm, and is not among the pins. With `relist`, the Hub is asked again what the globs mean at the locked
-    commits, so that a glob that became wider shows; `resolved` then holds what differs.
+    stays at its locked commit: a branch that moved never changes what is locked. So does a variant that the lock has
+    under a name which the manifest no longer has; while upstream cannot be asked, that entry is taken. With `locked`,
+    raise LockfileError naming every variant that the lock lacks or has otherwise, and ask nobody. What the lock has
+    beyond the manifest does no harm, and is not among the pins. With `relist`, the Hub is asked again what the globs
+    mean at the locked commits, so that a glob that became wider shows; `resolved` then holds what differs.
     """
     asked = requests(loaded)
     known = lock.pins if lock is not None else {}
@@ -124,9 +125,23 @@ def complete(
         raise LockfileError(_lacking(lacking, known))
     if relist and not world.offline:
         lacking += [each for each in asked if each.variant in kept and sources.scheme_of(each.source) == "hf"]
-    found, problems = _resolve_all([_held(each, known.get(each.variant)) for each in lacking], known, world)
+    former = _former(lacking, {name: pin for name, pin in known.items() if name not in loaded.manifest.variants})
+    held = {**former, **known}
+    found, problems = _resolve_all([_held(each, held.get(each.variant)) for each in lacking], known, world)
+    found = _sorted({**{name: pin for name, pin in former.items() if name in problems}, **found})
+    problems = {name: problem for name, problem in problems.items() if name not in former}
     resolved = {name: pin for name, pin in found.items() if name not in kept or not _is_same(kept[name], pin)}
     return Resolution(_sorted({**kept, **resolved}), resolved, problems)
+
+
+def _former(lacking: Iterable[Request], others: Mapping[str, Pin]) -> dict[str, Pin]:
+    """Return what the lock has of variants that were renamed: of the `others` exactly one content answers each."""
+    found: dict[str, Pin] = {}
+    for request in lacking:
+        pins = [pin for pin in others.values() if fits(pin, request)] if others else []
+        if pins and all(pin == pins[0] for pin in pins):
+            found[request.variant] = pins[0]
+    return found
 
 
 def _is_same(locked: Pin, now: Pin) -> bool:

@@ -140,7 +140,7 @@ def test_offline_asks_nobody(box: Box) -> None:
 def test_offline_a_variant_that_was_never_locked_is_blocked_and_the_others_are_told(box: Box) -> None:
     box.apply()
     lock = box.here / "box.lock.json"
-    lock.write_text(lock.read_text().replace('"tiny-chat"', '"another"'))
+    lock.write_text(lock.read_text().replace('"tiny-chat"', '"another"').replace("hf:acme/Tiny-Chat", "hf:acme/Other"))
 
     told = box.run("status", "box.yaml", "--offline")
 

@@ -157,6 +157,38 @@ def test_a_branch_that_moved_does_not_change_what_is_locked(hub, load):
     assert complete(more, None, a_world(hub)).resolved["a"].revision == moved  # the control: without the lock
 
 
+Q8 = '{}: {{ source: "hf:acme/quants", files: ["*Q8_0.gguf"] }}\n'
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_renamed_variant_stays_at_what_is_locked_and_needs_nobody(hub, load, offline):
+    hub.add("acme/quants", QUANTS)
+    lock = locked(complete(load(Q8.format("before")), None, a_world(hub)))
+    hub.update("acme/quants", {"model-Q8_0.gguf": b"new" * 500})
+    found = complete(load(Q8.format("after")), lock, a_world(hub, offline=offline))
+    assert found.problems == {}
+    assert found.pins == found.resolved == {"after": lock.pins["before"]}
+
+
+def test_a_new_variant_beside_the_old_one_is_no_rename(hub, load):
+    hub.add("acme/quants", QUANTS)
+    lock = locked(complete(load(Q8.format("before")), None, a_world(hub)))
+    moved = hub.update("acme/quants", {"model-Q8_0.gguf": b"new" * 500})
+    found = complete(load(Q8.format("before") + Q8.format("after").replace("*Q8", "*-Q8")), lock, a_world(hub))
+    assert found.pins["before"] == lock.pins["before"]
+    assert found.pins["after"].revision == moved
+
+
+def test_a_name_in_place_of_two_is_no_rename_of_either(hub, load):
+    hub.add("acme/quants", QUANTS)
+    lock = locked(complete(load(Q8.format("one")), None, a_world(hub)))
+    hub.update("acme/quants", {"model-Q8_0.gguf": b"new" * 500})
+    other = complete(load(Q8.format("two")), None, a_world(hub)).pins["two"]
+    both = Lock(1, {**lock.pins, "two": other})
+    assert complete(load(Q8.format("three")), both, a_world(hub)).pins["three"] == other  # what upstream has now
+    assert complete(load(Q8.format("three")), both, a_world(hub, offline=True)).problems
+
+
 def test_another_source_or_a_pin_by_hand_is_resolved_anew(hub, load):
     old = hub.add("acme/quants", QUANTS)
     lock = locked(complete(load('a: { source: "hf:acme/quants" }'), None, a_world(hub)))
