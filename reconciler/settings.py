@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from reconciler import home
 from reconciler.errors import InputError, Problem
 from reconciler.inert import human_bytes, inert, suggest
-from reconciler.paths import check_root
 from reconciler.secrets import redact
 from reconciler.settingsfiles import Written, here, read_project, read_user
+from reconciler.settingvalues import number, path, program, rate, records, url, word
 
 Color = Literal["auto", "always", "never"]
 Engine = Literal["auto", "aria2c", "huggingface_hub"]
@@ -31,11 +30,6 @@ _SECRET_WORD = re.compile(r"token|secret|passw|api_?key|credential", re.IGNORECA
 
 _READ = 20
 """Problems that are told."""
-
-_UNITS = {"": 1, "b": 1}
-_UNITS |= {unit: 1024**power for power, letter in enumerate("kmgt", 1) for unit in (letter, f"{letter}ib")}
-_UNITS |= {f"{letter}b": 1000**power for power, letter in enumerate("kmgt", 1)}
-_RATE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([a-z]*?)(?:/s|ps)?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +137,6 @@ def wants_colour(settings: Settings, is_terminal: bool, environ: Mapping[str, st
     return is_terminal and (environ or {}).get("TERM") != "dumb"
 
 
-def parse_rate(text: str) -> int | None:
-    """Return bytes a second of `20MiB`, `1.5 MB/s`, `500K` or `0`; None means no limit. Raises ValueError."""
-    found = _RATE.fullmatch(text)
-    if not found or found[2].lower() not in _UNITS:
-        raise ValueError(f"expected a rate such as 20MiB (a second), found {text[:80]!r}")
-    rate = round(float(found[1]) * _UNITS[found[2].lower()])
-    if rate == 0 and float(found[1]) > 0:
-        raise ValueError(f"expected at least 1 byte a second, found {text[:80]!r}")
-    return rate or None
-
-
 def _choose(
     key: str,
     setting: _Setting,
@@ -247,82 +230,6 @@ def _file_of_token(path: Path) -> tuple[bool, str]:
     return is_there, str(path) if is_there else "default"
 
 
-def _path(value: object, environ: Mapping[str, str]) -> Path:
-    if isinstance(value, Path):
-        return value
-    return home.expand(_text(value), environ)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ValueError(f"expected text, found {str(value)[:80]!r}")
-    return value
-
-
-def _program(value: object, environ: Mapping[str, str]) -> str:
-    text = str(_path(value, environ))
-    if "/" in text and not text.startswith("/"):
-        raise ValueError(f"expected a name, or an absolute path, found {text[:80]!r}")
-    return text
-
-
-def _records(value: object, environ: Mapping[str, str]) -> Path:
-    path = _path(value, environ)
-    return Path(check_root(str(path))) if path.is_absolute() else path
-
-
-def _url(value: object, environ: Mapping[str, str]) -> str:
-    del environ
-    from reconciler.sources import urls
-
-    text = _text(value).strip().rstrip("/")
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
-        raise ValueError("expected a URL such as https://huggingface.co") from None
-    if parts.username or parts.password or "@" in parts.netloc:
-        raise ValueError("expected a URL without user name and password")
-    if parts.query or parts.fragment:
-        raise ValueError("expected a URL without `?` and `#`")
-    if parts.scheme not in {"https", "http"} or not parts.hostname:
-        raise ValueError(f"expected a URL such as https://huggingface.co, found {text[:80]!r}")
-    urls.check(text)
-    return text
-
-
-def _rate(value: object, environ: Mapping[str, str]) -> int | None:
-    del environ
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value or None
-    if not isinstance(value, str):
-        raise ValueError(f"expected a rate such as 20MiB (a second), found {str(value)[:80]!r}")
-    return parse_rate(value)
-
-
-def _number(least: int, most: int) -> Callable[[object, Mapping[str, str]], int]:
-    def parse(value: object, environ: Mapping[str, str]) -> int:
-        del environ
-        number = int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value.strip()) else value
-        if type(number) is not int or not least <= number <= most:
-            raise ValueError(f"expected a whole number from {least} to {most}, found {str(value)[:80]!r}")
-        return number
-
-    return parse
-
-
-def _word(*words: str) -> Callable[[object, Mapping[str, str]], str]:
-    def parse(value: object, environ: Mapping[str, str]) -> str:
-        del environ
-        if value in words:
-            return str(value)
-        near = suggest(str(value), words)
-        hint = f"; did you mean {near}?" if near else ""
-        raise ValueError(f"expected one of {', '.join(words)}, found {str(value)[:80]!r}{hint}")
-
-    return parse
-
-
 def _cache(environ: Mapping[str, str]) -> Path:
     return home.base(environ, "XDG_CACHE_HOME", ".cache") / "reconciler"
 
@@ -336,23 +243,23 @@ def _registry(environ: Mapping[str, str]) -> Path:
 
 
 _SETTINGS: Mapping[str, _Setting] = {
-    "endpoint": _Setting(_url, ("HF_ENDPOINT",), lambda _: "https://huggingface.co"),
-    "civitai_endpoint": _Setting(_url, ("CIVITAI_ENDPOINT",), lambda _: "https://civitai.com"),
-    "civitai_token_file": _Setting(_path, ("CIVITAI_TOKEN_FILE",), _token_file),
-    "limit_rate": _Setting(_rate, ("RECONCILER_LIMIT_RATE",), lambda _: None, shared=True),
-    "connections": _Setting(_number(1, 16), ("RECONCILER_CONNECTIONS",), lambda _: 8, shared=True),
-    "files": _Setting(_number(1, 64), ("RECONCILER_FILES",), lambda _: 4, shared=True),
-    "connections_per_host": _Setting(_number(1, 256), ("RECONCILER_CONNECTIONS_PER_HOST",), lambda _: 32, shared=True),
-    "retries": _Setting(_number(0, 100), ("RECONCILER_RETRIES",), lambda _: 5, shared=True),
-    "aria2c": _Setting(_program, ("RECONCILER_ARIA2C",), lambda _: None),
+    "endpoint": _Setting(url, ("HF_ENDPOINT",), lambda _: "https://huggingface.co"),
+    "civitai_endpoint": _Setting(url, ("CIVITAI_ENDPOINT",), lambda _: "https://civitai.com"),
+    "civitai_token_file": _Setting(path, ("CIVITAI_TOKEN_FILE",), _token_file),
+    "limit_rate": _Setting(rate, ("RECONCILER_LIMIT_RATE",), lambda _: None, shared=True),
+    "connections": _Setting(number(1, 16), ("RECONCILER_CONNECTIONS",), lambda _: 8, shared=True),
+    "files": _Setting(number(1, 64), ("RECONCILER_FILES",), lambda _: 4, shared=True),
+    "connections_per_host": _Setting(number(1, 256), ("RECONCILER_CONNECTIONS_PER_HOST",), lambda _: 32, shared=True),
+    "retries": _Setting(number(0, 100), ("RECONCILER_RETRIES",), lambda _: 5, shared=True),
+    "aria2c": _Setting(program, ("RECONCILER_ARIA2C",), lambda _: None),
     "downloader": _Setting(
-        _word("auto", "aria2c", "huggingface_hub"), ("RECONCILER_DOWNLOADER",), lambda _: "auto", shared=True
+        word("auto", "aria2c", "huggingface_hub"), ("RECONCILER_DOWNLOADER",), lambda _: "auto", shared=True
     ),
-    "cache": _Setting(_path, ("RECONCILER_CACHE",), _cache),
-    "registry": _Setting(_records, ("RECONCILER_REGISTRY",), _registry),
-    "log_dir": _Setting(_path, ("RECONCILER_LOG_DIR", "IMAGEWORKS_LOG_DIR"), lambda _: None),
+    "cache": _Setting(path, ("RECONCILER_CACHE",), _cache),
+    "registry": _Setting(records, ("RECONCILER_REGISTRY",), _registry),
+    "log_dir": _Setting(path, ("RECONCILER_LOG_DIR", "IMAGEWORKS_LOG_DIR"), lambda _: None),
     "color": _Setting(
-        _word("auto", "always", "never"), ("RECONCILER_COLOR", "NO_COLOR", "FORCE_COLOR"), lambda _: "auto", shared=True
+        word("auto", "always", "never"), ("RECONCILER_COLOR", "NO_COLOR", "FORCE_COLOR"), lambda _: "auto", shared=True
     ),
 }
 _ALL = "the settings are " + ", ".join(_SETTINGS)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler import settings
+from reconciler import settings, settingvalues
 from reconciler.errors import InputError
 
 MIB = 2**20
@@ -177,7 +177,11 @@ def test_no_file_may_hold_a_secret_and_none_is_repeated(
 
 def test_a_repository_does_not_decide_where_tokens_go_or_what_is_run(environ: dict[str, str], world: Path) -> None:
     """Whoever may open a pull request could send the token of its plan elsewhere, or have a program started."""
-    values = {"endpoint": "https://evil.example", "aria2c": "/tmp/evil", "cache": "/tmp/c", "registry": "/tmp/r"}
+    values = {
+        "endpoint": "https://evil.example", "civitai_endpoint": "https://evil.example", "aria2c": "/tmp/evil",
+        "cache": "/tmp/c", "registry": "/tmp/r", "log_dir": "/tmp/l", "civitai_token_file": "/tmp/t",
+    }  # fmt: skip
+    assert set(values) == {key for key, setting in settings._SETTINGS.items() if not setting.shared}
     path = project(world, "[tool.reconciler]\n" + "".join(f'{key} = "{value}"\n' for key, value in values.items()))
     with pytest.raises(InputError) as caught:
         settings.load(environ, project=world)
@@ -313,13 +317,13 @@ def test_a_file_that_is_not_toml_or_of_wrong_types_is_refused(environ: dict[str,
     ],
 )  # fmt: skip
 def test_a_rate_is_read_as_people_write_it(text: str, rate: int | None) -> None:
-    assert settings.parse_rate(text) == rate
+    assert settingvalues.parse_rate(text) == rate
 
 
 @pytest.mark.parametrize("text", ["", "fast", "-1MiB", "20 parsecs", "0.1B", "1e9", "20MiB/h", "9" * 40, "\u0661MiB"])
 def test_a_rate_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
-        settings.parse_rate(text)
+        settingvalues.parse_rate(text)
 
 
 @pytest.mark.parametrize(
