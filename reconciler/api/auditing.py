@@ -26,7 +26,8 @@ def stats(manifest: ManifestLike = None, *, settings: Flags = None, progress: Pr
     from reconciler.audit import usage
     from reconciler.trash import waiting
 
-    with _contents(manifest, settings, progress) as contents:
+    loaded = loaded_of(manifest)
+    with _contents(loaded, settings, progress) as contents:
         trash = sum(one.frees for one in waiting(contents.locations, float("inf")))
         lock = lockfile.read(lockfile.path_for(loaded.path))
         return usage.account(contents, trash, usage.titles_of(lock.pins if lock else {}))
