@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -60,9 +60,17 @@ def look_at(registry: Registry, world: World, environ: Mapping[str, str] = os.en
     same = _same(foreign, world, by_hand)
     patterns = _patterns(environ)
     there = _There(world.locations)
-    found = [Odd(entry, "discovered", _words(entry, there, same, patterns)) for entry in foreign]
+    found = [_kept(Odd(entry, "discovered", _words(entry, there, same, patterns)), by_hand) for entry in foreign]
     found += [Odd(entry, "curated", _words(entry, there, {}, patterns)) for entry in curated]
     return tuple(found)
+
+
+def _kept(odd: Odd, by_hand: Container[str]) -> Odd:
+    """Say why an entry that might go stays: it is what people have written something over."""
+    why = next((word for word in ("duplicate", "gone", "deprecated", "logical-only") if word in odd.words), None)
+    if why is None or odd.entry["name"] not in by_hand:
+        return odd
+    return odd._replace(words={**odd.words, why: f"{odd.words[why]} (never pruned: the curated layer speaks of it)"})
 
 
 def pruning(odd: Iterable[Odd], registry: Registry) -> Iterator[Step]:

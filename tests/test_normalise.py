@@ -420,6 +420,7 @@ def test_what_people_speak_of_is_never_pruned(messy: Ground) -> None:
     curated = [{"name": "gone", "roles": ["chat"]}, {"name": "only-people-know"}]
     rewrite(messy, curated, "model_registry.curated.json")
     assert "gone@.registry" not in told(messy)
+    assert "is not there any more (never pruned: the curated layer speaks of it)" in messy.run("plan", "--verbose").out
     assert strangers(messy)["only-people-know"] == ["logical-only"]
     assert messy.apply().code == 0
     assert json.loads((messy.registry / "model_registry.curated.json").read_bytes()) == curated
