@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler import editing, lockfile
+from reconciler import editing, lockfile, resolve
 from reconciler.desired import desire
 from reconciler.errors import InputError, Problem
 from reconciler.inert import inert, suggest
@@ -95,7 +95,10 @@ def forget(registry: Registry, farewell: Farewell) -> tuple[Path, ...]:
 
 def _world(loaded: Loaded, registry: Registry, lock: Lock | None) -> World:
     """Return what is declared and what is recorded, each in its place; nobody is asked, and no file is read."""
-    desires = desire(loaded, lock.pins if lock else {}, {})
+    locked = lock.pins if lock else {}
+    asked = {request.variant: request for request in resolve.requests(loaded)}
+    pins = {name: pin for name, pin in locked.items() if name in asked and resolve.fits(pin, asked[name])}
+    desires = desire(loaded, pins, {})
     located = look(loaded, registry)
     wanted = fitted(desires.variants, located)
     return World(wanted, located, desires.undecided, scope=scope(wanted, desires.undecided, Selection()))
@@ -147,39 +150,56 @@ def _unknown(word: str, known: Sequence[Address], undecided: Iterable[Undecided]
 def _refuse_removal(world: World, gone: set[Address], names: set[str]) -> None:
     """Raise InputError when a plan without what goes would remove files that are to stay."""
     problems = [
-        Problem(str(address), why, f"forget {address.variant} too, or use --record-only")
-        for address, why in sorted(_in_danger(world, gone, names))
-    ]
+        *_places_left(world, gone, names), *_old_names(world, gone, names), *_files_shared(world, gone, names)
+    ]  # fmt: skip
     if problems:
-        raise InputError(problems)
+        raise InputError(dict.fromkeys(sorted(problems)))
 
 
-def _in_danger(world: World, gone: set[Address], names: set[str]) -> Iterator[tuple[Address, str]]:
-    """Yield records that would stay and lose what keeps their files, and why."""
-    waiting = {entry.source: entry.variant for entry in world.undecided if entry.variant in names}
-    contents = world.contents
-    files = {
-        contents.whole(held.location, path): address for address, held in world.held.items()
-        if address in gone for path in paths_of(held.record)
-    }  # fmt: skip
-    files |= {
-        contents.whole(wanted.address.location, path): wanted.address for wanted in world.desired
-        if wanted.address.variant in names for path in paths_of(wanted.layout)
-    }  # fmt: skip
-    leaving = {address_of(held): held for held in world.leaving}
-    for address, held in world.held.items():
-        if address in gone:
-            continue
+def _places_left(world: World, gone: set[Address], names: set[str]) -> Iterator[Problem]:
+    """Yield records in other places of what is declared no more."""
+    for address in world.held.keys() - gone:
         if address.variant in names:
-            yield address, "is managed too, and would be removed once it is declared nowhere"
-        elif address in leaving and held.record.pin.source in waiting:
-            other = waiting[held.record.pin.source]
-            yield address, f"may be what {other} asks for, which is not locked, and would be removed without it"
-        elif address in leaving:
-            shared = next((files[whole] for path in paths_of(held.record)
-                           if (whole := contents.whole(held.location, path)) in files), None)  # fmt: skip
-            if shared is not None:
-                yield address, f"is about to leave, and has files of {shared}, which would be removed with it"
+            why = "is managed too, and would be removed once it is declared nowhere"
+            yield Problem(str(address), why, f"forget {address.variant} as a whole, or use --record-only")
+
+
+def _old_names(world: World, gone: set[Address], names: set[str]) -> Iterator[Problem]:
+    """Yield records that may be of a variant under its old name: unlocked, nobody can tell."""
+    waiting = {entry.source: entry.variant for entry in world.undecided if entry.variant in names}
+    for held in world.leaving:
+        address, other = address_of(held), waiting.get(held.record.pin.source)
+        if other is not None and address not in gone:
+            why = f"may be what {other} asks for, which is not locked, and would be removed without it"
+            yield Problem(str(address), why, f"run `reconciler lock` first, or forget {address.variant} too")
+
+
+def _files_shared(world: World, gone: set[Address], names: set[str]) -> Iterator[Problem]:
+    """Yield records that let go of files which only what is to be forgotten still holds or wants."""
+    whole = world.contents.whole
+    kept = {
+        whole(address.location, path): address for address in gone for path in paths_of(world.held[address].record)
+    } | {
+        whole(wanted.address.location, path): wanted.address
+        for wanted in world.desired if wanted.address.variant in names for path in paths_of(wanted.layout)
+    }  # fmt: skip
+    going = [(held, set(paths_of(held.record))) for held in world.leaving]
+    for wanted in world.desired:
+        held = world.record_of(wanted)
+        if held is not None and wanted.address.variant not in names:
+            going.append((held, set(paths_of(held.record)).difference(paths_of(wanted.layout))))
+    open_ended = {entry.variant for entry in world.undecided} - names
+    going += [
+        (held, set(paths_of(held.record))) for held in world.held.values() if held.record.address.variant in open_ended
+    ]
+    for held, paths in going:
+        address = address_of(held)
+        shared = next((kept[full] for path in sorted(paths) if (full := whole(held.location, path)) in kept), None)
+        if shared is not None and address not in gone:
+            why = f"is about to let go of files of {shared}, which would leave with it"
+            if address.variant in open_ended:
+                why = f"is not locked as it is declared, and may let go of files of {shared}"
+            yield Problem(str(address), why, f"forget {address.variant} too, or apply first")
 
 
 def _refuse_changed(farewell: Farewell) -> None:

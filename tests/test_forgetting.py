@@ -298,6 +298,29 @@ def test_a_variant_that_leaves_does_not_take_shared_files_of_a_forgotten_one_wit
     told = box.run("forget", "box.yaml", "tiny-chat", "--yes")
 
     assert told.code == 1
-    assert "words@weights: is about to leave, and has files of tiny-chat@weights" in told.err
+    assert "words@weights: is about to let go of files of tiny-chat@weights" in told.err
     assert box.run("forget", "box.yaml", "tiny-chat", "words", "--yes").code == 0
+    assert set(actions(box).values()) == {"keep"}
+
+
+def test_a_variant_that_drops_files_does_not_take_those_of_a_forgotten_one_with_it(box: Box) -> None:
+    text = box.manifest.read_text()
+    words = "  words:\n    source: hf:acme/Tiny-Chat\n    files: [config.json, tokenizer.json]\n"
+    both = text.replace("variants:\n", "variants:\n" + words)
+    box.manifest.write_text(both)
+    box.apply()
+    box.manifest.write_text(both.replace("[config.json, tokenizer.json]", "[tokenizer.json]"))
+
+    unlocked = box.run("forget", "box.yaml", "tiny-chat", "--yes")
+    box.run("lock", "box.yaml")
+    locked = box.run("forget", "box.yaml", "tiny-chat", "--yes")
+
+    assert (unlocked.code, locked.code) == (1, 1)
+    assert (
+        "words@weights: is not locked as it is declared, and may let go of files of tiny-chat@weights" in unlocked.err
+    )
+    assert "words@weights: is about to let go of files of tiny-chat@weights" in locked.err
+    box.run("apply", "box.yaml", "--yes")
+    assert box.run("forget", "box.yaml", "tiny-chat", "--yes").code == 0
+    assert box.weight("Tiny-Chat/config.json").exists()
     assert set(actions(box).values()) == {"keep"}
