@@ -92,6 +92,7 @@ def _ground(manifest: str | None, within: Sequence[str] | None) -> tuple[Loaded 
 
 
 def _print(found: Sequence[Looked]) -> None:
+    from reconciler.render.lines import counted
     from reconciler.render.tables import table
 
     rows: list[tuple[str, str, str]] = []
@@ -104,7 +105,13 @@ def _print(found: Sequence[Looked]) -> None:
         session.say(table(rows, ("", "page", "where, or why"), width=session.width(), colour=colour))
         session.say([""])
     counts = _counts(found)
-    session.say([f"{len(found)} pages: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) + "."])
+    session.say(
+        [
+            f"{counted(len(found), 'page')}: "
+            + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+            + "."
+        ]
+    )
 
 
 def _what(sighting: Sighting) -> str:
