@@ -9,7 +9,7 @@ from reconciler.locking import exclusive_lock, holder_of
 from reconciler.oserrors import disk_error, errno_of, free_bytes, nearest, telling
 from reconciler.placing import TwoStepError, clone_or_copy, hardlink, install, link_or_copy, rename, set_aside
 from reconciler.root import Root
-from reconciler.syncing import sync_directory, sync_fd, write_all, write_atomic
+from reconciler.syncing import sync_directory, sync_fd, write_all, write_atomic, write_out
 
 __all__ = [
     "Root",
@@ -35,6 +35,7 @@ __all__ = [
     "telling",
     "write_all",
     "write_atomic",
+    "write_out",
 ]
 
 

@@ -22,11 +22,11 @@ def loads(text: str | bytes, name: str = "plan") -> Plan:
 
 def write(path: str | Path, plan: Plan) -> None:
     """Save the plan at `path`, readable by its owner alone; the old file stays whole until the new one is."""
-    from reconciler.disk import write_atomic
+    from reconciler.disk import write_out
 
     path = Path(path)
-    write_atomic(path, dumps(plan).encode("ascii"), mode=0o600)
-    path.chmod(0o600)  # a file that was there before kept its permissions
+    if write_out(path, dumps(plan).encode("ascii"), mode=0o600):
+        path.chmod(0o600)  # a file that was there before kept its permissions
 
 
 def read(path: str | Path) -> Plan:

@@ -68,6 +68,32 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         os.close(directory)
 
 
+def write_out(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
+    """Write to where somebody asked for it: a file as `write_atomic` does, a device or pipe (`/dev/stdout`) as it is.
+
+    Return whether it was a file. A device is never replaced by one. Raise DiskError.
+    """
+    if not _is_stream(path):
+        write_atomic(path, data, mode=mode)
+        return True
+    with telling(str(path)):
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        try:
+            write_all(fd, data)
+        finally:
+            os.close(fd)
+    return False
+
+
+def _is_stream(path: Path) -> bool:
+    try:
+        kind = path.stat().st_mode
+        way = str(path.readlink()) if path.is_symlink() else str(path)
+    except OSError:
+        return False
+    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)) or way.startswith(("/proc/", "/dev/fd/"))
+
+
 def replace_at(directory: int, name: str, data: bytes, *, mode: int, where: str) -> None:
     """Do what `write_atomic` does, in the directory behind a descriptor."""
     with telling(where, need=len(data)):

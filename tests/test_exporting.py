@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import uuid
 from collections.abc import Iterator, Mapping
@@ -334,6 +335,26 @@ def test_half_a_character_that_somebody_wrote_into_an_entry_stops_no_export(box:
     assert told.code == 0, told.err
     entries = json.loads((box.here / "old.json").read_bytes())
     assert [entry["display_name"] for entry in entries if entry["name"] == "tiny-chat"] == ["Ti\ud83dny"]
+
+
+@pytest.mark.parametrize("command", ["export box.yaml -o", "plan box.yaml --offline -o"])
+def test_a_pipe_is_written_to_and_never_replaced_by_a_file(box: Box, command: str) -> None:
+    """Whoever says `-o /dev/stdout` or `-o /dev/null` as root would lose the device of all programs."""
+    box.run("lock", "box.yaml")
+    pipe = box.here / "pipe"
+    os.mkfifo(pipe)
+    before = pipe.lstat()
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        told = box.run(*command.split(), str(pipe))
+        came = os.read(reader, 1 << 16)
+    finally:
+        os.close(reader)
+
+    assert told.code == 0, told.err
+    assert b"tiny-chat" in came
+    after = pipe.lstat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
 
 
 def test_entries_of_others_are_not_exported(box: Box) -> None:

@@ -60,8 +60,8 @@ def command(
     if out is None:
         session.say_document(text)
         return 0
-    from reconciler.disk import write_atomic
+    from reconciler.disk import write_out
 
-    write_atomic(out, text.encode())
+    write_out(out, text.encode())
     session.tell(f"wrote {out}")
     return 0

@@ -37,10 +37,10 @@ def check_path(path: str) -> Path:
 
 def save(path: Path, rows: Sequence[Row], table: Table | None = None) -> None:
     """Write the report as its name says, whole or not at all; raise DiskError. A `table` takes the rows' place."""
-    from reconciler.disk import write_atomic
+    from reconciler.disk import write_out
 
     told = table or Table(to_csv(rows), to_json(rows))
-    write_atomic(path, (told.csv if path.suffix.lower() == ".csv" else told.json).encode())
+    write_out(path, (told.csv if path.suffix.lower() == ".csv" else told.json).encode())
 
 
 def to_csv(rows: Iterable[Row]) -> str:
