@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from reconciler.inert import inert
 from reconciler.ollama import names
 from reconciler.plan import REGISTRY, Action, Facts, Step, Stranger
 from reconciler.registry.entry import block_of
@@ -258,15 +259,25 @@ def _is_placeholder(entry: Entry, patterns: Sequence[re.Pattern[str]]) -> bool:
     return _PLACEHOLDER.search(name) is not None or any(pattern.search(name) for pattern in patterns)
 
 
+def bad_patterns(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Return a line for each pattern of the user's that is no regular expression, and means nothing."""
+    return tuple(
+        f"`{inert(text)}` is no regular expression, and means nothing: {found}"
+        for text, found in _read_patterns(environ) if isinstance(found, re.error)
+    )  # fmt: skip
+
+
 def _patterns(environ: Mapping[str, str]) -> list[re.Pattern[str]]:
-    found = []
-    for text in re.split(r"[,;\n]", environ.get(PATTERNS, "")):
-        try:
-            if text.strip():
-                found.append(re.compile(text.strip(), re.IGNORECASE))
-        except re.error:
-            continue  # `config` tells it; a bad pattern means nothing
-    return found
+    return [found for _, found in _read_patterns(environ) if isinstance(found, re.Pattern)]
+
+
+def _read_patterns(environ: Mapping[str, str]) -> Iterator[tuple[str, re.Pattern[str] | re.error]]:
+    for part in re.split(r"[,;\n]", environ.get(PATTERNS, "")):
+        if text := part.strip():
+            try:
+                yield text, re.compile(text, re.IGNORECASE)
+            except re.error as error:
+                yield text, error
 
 
 def _text(entry: Entry, key: str) -> str | None:

@@ -116,7 +116,14 @@ def survey(
         lock_path=str(lock_path),
         lock_digest=lockfile.digest(lock_path),
         resolved={**unwritten, **resolution.resolved},
-        warnings=(*loaded.warnings, *desires.warnings, *theirs, *plan.warnings, *cautions(found)),
+        warnings=(
+            *loaded.warnings,
+            *desires.warnings,
+            *theirs,
+            *plan.warnings,
+            *cautions(found),
+            *(f"{strangers.PATTERNS}: {why}" for why in (strangers.bad_patterns() if odd else ())),
+        ),
     )
     return Survey(loaded, registry, world, plan, resolution)
 

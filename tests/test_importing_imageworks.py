@@ -295,6 +295,16 @@ def test_what_a_test_suite_wrote_is_known_by_its_path_and_its_mark(machine: Mach
     assert set(whys(machine.take("imageworks", "old"), "left-out")) == {"ordinary", "marked"}
 
 
+def test_a_pattern_of_tests_that_is_none_is_told(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEWORKS_TEST_MODEL_PATTERNS", "[zebra")
+    registry(machine.here / "old", discovered=[of_ollama("zebra", "z:1")])
+
+    report = machine.take("imageworks", "old", "--offline")
+
+    assert "`[zebra` is no regular expression" in whys(report, "finding")["IMAGEWORKS_TEST_MODEL_PATTERNS"]
+    assert list(variants(machine)) == ["zebra"]
+
+
 def test_deprecated_and_empty_records_are_told(machine: Machine) -> None:
     registry(machine.here / "old", discovered=[
         of_hub("old", weights(machine), CHAT, deprecated=True), record("empty", source_provider=None),

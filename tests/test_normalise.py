@@ -402,6 +402,13 @@ def test_whatever_stands_in_a_field_is_looked_at_and_kept(messy: Ground, field: 
     assert (messy.registry / LAYER).read_bytes() == before
 
 
+def test_a_pattern_that_is_none_is_told_and_the_others_count(messy: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEWORKS_TEST_MODEL_PATTERNS", "^id[, ^aw")
+    ran = messy.run("plan")
+    assert "IMAGEWORKS_TEST_MODEL_PATTERNS: `^id[` is no regular expression" in ran.out + ran.err
+    assert {name: "placeholder" in words for name, words in strangers(messy).items()}["away"]
+
+
 def test_what_is_marked_as_deprecated_goes_and_its_files_stay(messy: Ground) -> None:
     policy(messy, stale_records="prune")
     kept = messy.path / "main/o/kept/model.safetensors"

@@ -24,6 +24,7 @@ from reconciler.importing.parts import is_book, is_weight
 from reconciler.importing.shelves import Shelf
 from reconciler.inert import few, inert
 from reconciler.ollama import names
+from reconciler.strangers import PATTERNS, bad_patterns
 
 _RUN = re.compile(r"(/private)?/tmp/pytest-of-")
 _GONE = "`--include-missing` declares it all the same, to be fetched"
@@ -35,6 +36,7 @@ def gather(request: Request) -> Iterator[Found | Row]:
         raise InputError("expected one directory", hint="`reconciler import imageworks DIR`")
     books = oldbooks.read(Path(request.args[0]).expanduser().absolute())
     yield from books.rows
+    yield from (Row("finding", PATTERNS, why, "") for why in bad_patterns(request.environ))
     records = [tell(entry, request.environ) for entry in books.entries]
     yield from _odd(records)
     for old in books.old:
