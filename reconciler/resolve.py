@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from reconciler import sources
 from reconciler.agreement import asked_source, fits, mismatch, pins_another
 from reconciler.desired import route
-from reconciler.errors import LockfileError, OfflineError, Problem, ReconcilerError, SourceError
+from reconciler.errors import LockfileError, Problem, ReconcilerError, SourceError
 from reconciler.inert import inert, suggest
 from reconciler.lockfile import Lock
 from reconciler.routing import may_reach
@@ -130,8 +130,14 @@ def complete(
     found, problems = _resolve_all([_held(each, held.get(each.variant)) for each in lacking], known, world)
     found = _sorted({**{name: pin for name, pin in former.items() if name in problems}, **found})
     problems = {name: problem for name, problem in problems.items() if name not in former}
+    if world.offline:
+        problems = {name: each if name in known else _unlocked(name, each) for name, each in problems.items()}
     resolved = {name: pin for name, pin in found.items() if name not in kept or not _is_same(kept[name], pin)}
     return Resolution(_sorted({**kept, **resolved}), resolved, problems)
+
+
+def _unlocked(name: str, problem: Problem) -> Problem:
+    return problem._replace(summary=f"{name}: not in the lock; {problem.summary.removeprefix(f'{name}: ')}")
 
 
 def _former(lacking: Iterable[Request], others: Mapping[str, Pin]) -> dict[str, Pin]:
@@ -346,8 +352,7 @@ def _problem(request: Request, error: ReconcilerError | ValueError) -> Problem:
     told = error.problems
     summary = "; ".join(f"{each.where}: {each.summary}" if each.where else each.summary for each in told[:3])
     more = f" (and {len(told) - 3} more)" if len(told) > 3 else ""
-    kind = "not in the lock; " if isinstance(error, OfflineError) else ""
-    return Problem(request.where, f"{request.variant}: {kind}{summary}{more}", told[0].hint if told else "")
+    return Problem(request.where, f"{request.variant}: {summary}{more}", told[0].hint if told else "")
 
 
 def _trusting(asked: Iterable[Request], world: World) -> World:

@@ -252,6 +252,9 @@ def test_offline_a_complete_lock_is_enough_and_what_it_lacks_is_a_problem(hub, l
     found = complete(both, lock, a_world(hub, offline=True))
     assert list(found.pins) == ["a"]
     assert "offline" in found.problems["b"].summary
+    assert "b: not in the lock; " in found.problems["b"].summary
+    moved = upgrade(both, lock, a_world(hub, offline=True))
+    assert "not in the lock" not in moved.problems["a"].summary
     assert "reconciler lock" in found.problems["b"].hint
     assert hub.requests == []
 
