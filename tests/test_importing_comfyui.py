@@ -236,3 +236,10 @@ def test_a_name_that_no_folder_can_have_is_left_out_and_nothing_is_linked_beside
     assert row["kind"] == "left-out"
     assert row["why"].endswith("would have loras/dot.safetensors; rename it")
     assert not (machine.here / "box.yaml").exists()
+
+
+def test_a_directory_that_the_system_refuses_to_look_at_is_one_clear_error(machine: Machine) -> None:
+    told = machine.run("import", "comfyui", "/" + "a" * 300, "--manifest", "box.yaml")
+
+    assert told.code == 1
+    assert "defect" not in told.err

@@ -467,3 +467,15 @@ def test_what_this_program_has_recorded_itself_is_left_to_its_manifest(machine: 
     assert machine.run("apply", "box.yaml", "--yes", "--offline").code == 0
 
     assert read(machine.here / "old").entries == ()
+
+
+@pytest.mark.parametrize("more", [{}, {"deprecated": True}])
+def test_a_path_that_the_system_refuses_to_look_at_is_one_that_is_not_there(
+    machine: Machine, more: dict[str, Any]
+) -> None:
+    root = "/" + "a" * 300
+    registry(machine.here / "registry", discovered=[of_hub("far_(FP32)", root, CHAT, **more)])
+
+    report = machine.take("imageworks", "registry", "--offline")
+
+    assert report["rows"]

@@ -40,7 +40,7 @@ def homes_of(directory: Path, request: Request) -> Iterator[Home | Row]:
 
     What is wrong with that file, and folders that are in no tree of their own, are rows.
     """
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # noqa: PTH112  Path.is_dir raises where nobody may look
         raise InputError("there is no such directory", where=inert(str(directory)), hint="name the web interface's own")
     ui, root = tree_of(directory, request)
     file = extra_of(root) if ui == "comfyui" else None
@@ -65,7 +65,7 @@ def homes_of(directory: Path, request: Request) -> Iterator[Home | Row]:
 def extra_of(root: Path) -> Path | None:
     """Return the file that tells a ComfyUI of more folders, by the root of its models; None where there is none."""
     file = root.parent / EXTRA
-    return file if root.name == "models" and file.is_file() else None
+    return file if root.name == "models" and os.path.isfile(file) else None  # noqa: PTH113  as above
 
 
 def extra_folders(directory: Path) -> tuple[Path, ...]:

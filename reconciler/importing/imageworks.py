@@ -66,16 +66,20 @@ def _odd(records: Iterable[Told]) -> Iterator[Row]:
         yield Row("finding", "1 record" if len(held) == 1 else f"{len(held)} records", why, "")
 
 
+def _is_there(path: Path | str) -> bool:
+    return os.path.exists(path)  # noqa: PTH110  Path.exists raises where nobody may look
+
+
 def _unwanted(told: Told, request: Request) -> str:
     """Return why a record is not taken, whatever its files are; '' when it is."""
     testing = "testing" in request.also or request.environ.get(INCLUDE_KEY, "").lower() in ("1", "true", "yes", "on")
     why = told.test
-    if not why and _RUN.match(told.path) and not any(part.exists() for part in list(Path(told.path).parents)[:2]):
+    if not why and _RUN.match(told.path) and not any(map(_is_there, list(Path(told.path).parents)[:2])):
         why = "its path is of a test run that is over"
     if why and not testing:
         return f"the record of a test: {why}; `--include-testing` takes it"
     if told.deprecated:
-        there = "; its files stay where they are, unmanaged" if told.path and Path(told.path).exists() else ""
+        there = "; its files stay where they are, unmanaged" if told.path and _is_there(told.path) else ""
         return f"marked as deprecated{_served(told)}{there}"
     if not told.source and not told.path:
         return f"neither a source nor a path: a placeholder{_served(told)}"
@@ -167,7 +171,7 @@ def _of_hub(records: Sequence[Told], request: Request) -> Iterator[Found | Row]:
         else:
             by_root[home.root].append((home, told))
     for root, held in by_root.items():
-        if root.is_dir():
+        if os.path.isdir(root):  # noqa: PTH112  Path.is_dir raises where nobody may look
             yield from _of_root(root, held, request)
         else:
             place = _place(root, [told for _, told in held], request)
@@ -219,7 +223,7 @@ def _of_root(root: Path, held: Sequence[tuple[_Home, Told]], request: Request) -
     for told in (told for shelf in sorted(done - fresh) for told in wanted[shelf]):
         yield from _lost(told, place, f"none of the files in {inert(told.path)} is of it", request)
     for shelf in wanted.keys() - fresh - done:
-        there = (root / shelf).is_dir()
+        there = os.path.isdir(root / shelf)  # noqa: PTH112
         why = (
             f"no weights in {inert(str(root / shelf))}" if there else f"its files are gone: {inert(str(root / shelf))}"
         )
