@@ -201,7 +201,7 @@ def _syntax(error: Any, text: str, name: str) -> Problem:
         problem, hint = "a `*` that is not quoted", 'quote a pattern: "*.gguf"'
         mark = error.context_mark or mark
     elif "mapping values" in problem:
-        hint = "quote a value that holds `: `"
+        hint = "quote a value that holds `: `, or leave the space out"
     elif "incompatible" in problem:
         problem, hint = "another version of YAML", "leave the %YAML line out"
     return Problem(f"{name}:{mark.line + 1}:{mark.column + 1}", f"not YAML: {inert(problem)[:200]}", hint)
