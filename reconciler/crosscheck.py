@@ -128,12 +128,12 @@ def _touching(manifest: Manifest, where: Where, roots: Mapping[str, str], regist
         other = owners.setdefault(root, name)
         if other != name:
             summary = f"`{name}` and `{other}` are one directory, {inert(root)}"
-            yield Problem(at(name), summary, f"see {at(other)}")
+            yield Problem(at(name), summary, f"give one of them another root; the other stands at {at(other)}")
     for name, root in roots.items():
         outer = next((owners[above] for above in _above(root) if above in owners), None)
         if outer is not None:
             summary = f"the root of `{name}` lies inside the one of `{outer}`, {inert(roots[outer])}"
-            yield Problem(at(name), summary, f"see {at(outer)}")
+            yield Problem(at(name), summary, f"give one of them another root; the other stands at {at(outer)}")
         if root == registry or registry in _above(root) or root in _above(registry):
             relation = "is" if root == registry else "lies inside" if registry in _above(root) else "holds"
             yield Problem(
