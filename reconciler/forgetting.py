@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler import editing, lockfile, resolve
+from reconciler import editing, lockfile, resolve, runlog
 from reconciler.desired import desire
 from reconciler.errors import InputError, Problem
 from reconciler.inert import inert, suggest
@@ -26,6 +26,7 @@ from reconciler.world import World, address_of, paths_of
 if TYPE_CHECKING:
     from reconciler.lockfile import Lock
     from reconciler.manifest import Loaded
+    from reconciler.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Farewell:
     `before` are the manifest's files as they are, `after` as they will be; `pinned` are the names that leave the lock.
     """
 
+    loaded: Loaded
     records: tuple[Record, ...]
     variants: tuple[str, ...]
     before: Mapping[Path, str]
@@ -71,15 +73,30 @@ def consider(loaded: Loaded, registry: Registry, words: Sequence[str], *, record
     pinned = tuple(sorted((names | stray) & pins.keys()))
     variants = tuple(name for name in loaded.manifest.variants if name in names)
     records = tuple(world.held[address].record for address in sorted(gone))
-    return Farewell(records, variants, before, after, path, lock, pinned)
+    return Farewell(loaded, records, variants, before, after, path, lock, pinned)
 
 
-def forget(registry: Registry, farewell: Farewell) -> tuple[Path, ...]:
+def forget(registry: Registry, farewell: Farewell, chosen: Settings | None = None) -> tuple[Path, ...]:
     """Let go of it all, and return the files of manifest and lock that changed; the caller holds the registry's lock.
 
-    Raise InputError when somebody changed one of these since they were read, StaleError, DiskError.
+    `chosen` are the settings that hold, None: those of environment and files. Raise InputError when somebody changed
+    one of these files since they were read, StaleError, DiskError.
     """
     _refuse_changed(farewell)
+    written = _let_go(registry, farewell)
+    runlog.note(farewell.loaded, "forget", _lines(farewell), chosen)
+    return written
+
+
+def _lines(farewell: Farewell) -> Iterator[runlog.Line]:
+    """Yield what the log of runs says: a line for every record, and for every variant that had none."""
+    step = {"event": "step", "action": "forget"}
+    yield from ({**step, "address": str(record.address)} for record in farewell.records)
+    recorded = {record.address.variant for record in farewell.records}
+    yield from ({**step, "variant": name} for name in farewell.variants if name not in recorded)
+
+
+def _let_go(registry: Registry, farewell: Farewell) -> tuple[Path, ...]:
     save(with_records(registry, (), [(record.manifest, record.address) for record in farewell.records]))
     # A role of a variant that no file declares would be a mistake: first the roles, then the declarations.
     for path in farewell.changed if len(farewell.changed) > 1 else ():

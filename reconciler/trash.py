@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from reconciler import runlog
 from reconciler.disk import Root
 from reconciler.house import INFO, is_payload
 from reconciler.state import ObservedLocation, Trashed
 from reconciler.stores import store_of
+
+if TYPE_CHECKING:
+    from reconciler.manifest import Loaded
+    from reconciler.settings import Settings
 
 
 class Waiting(NamedTuple):
@@ -27,6 +32,26 @@ def waiting(locations: Mapping[str, ObservedLocation], before: float) -> Iterato
             for entry in sorted(place.trash, key=lambda entry: (entry.since, entry.name)):
                 if entry.since <= before:
                     yield Waiting(place, entry, _frees(place, entry))
+
+
+def empty(
+    loaded: Loaded,
+    locations: Mapping[str, ObservedLocation],
+    files: Sequence[Waiting],
+    chosen: Settings | None = None,
+) -> int:
+    """Free these files, log it, tidy what is left, and return the bytes that came free. Raise DiskError.
+
+    `chosen` are the settings that hold, None: those of environment and files.
+    """
+    freed = free(files)
+    step = {"event": "step", "action": "free"}
+    lines = [
+        {**step, "location": one.location.name, "path": one.entry.path, "bytes": one.frees} for one in files
+    ]  # fmt: skip
+    runlog.note(loaded, "gc", lines, chosen)
+    tidy(locations.values())
+    return freed
 
 
 def free(files: Iterable[Waiting]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_kit import Box, a_box
+from crash_kit import killed_at_every_call
 
 from reconciler import lockfile, renaming
 from reconciler.errors import DiskError
@@ -123,3 +124,44 @@ def test_cut_short_at_any_write_nothing_is_unlocked_and_a_second_try_ends_it(
     for path, text in renamed.texts.items():
         real(path, text)
     assert lacking() == {"chat-small"}, "the control"
+
+
+def test_killed_anywhere_among_several_files_the_same_again_finishes_it(box: Box) -> None:
+    """The control is that a kill leaves a manifest that does not load, and one that does with the lock behind it."""
+    head, roles = box.manifest.read_text().split("roles:\n")
+    directory = box.here / "manifests"
+    directory.mkdir()
+    (directory / "a.yaml").write_text(head)
+    (directory / "b.yaml").write_text(f"version: 1\nroles:\n{roles}")
+    box.run("lock")
+    kept = {path: path.read_bytes() for path in (*directory.iterdir(), box.here / "manifests.lock.json")}
+
+    def prepare() -> None:
+        for path, data in kept.items():
+            path.write_bytes(data)
+
+    def work() -> None:
+        renaming.write(renaming.rename(load(directory), "tiny-chat", "chat-small"))
+
+    states = set()
+    for _ in killed_at_every_call(work, prepare):
+        states.add(box.run("validate").code)
+        told = box.run("mv", "tiny-chat", "chat-small")
+        done = "there is no variant `tiny-chat`" in told.err
+        assert told.code == (1 if done else 0), told.err
+        loaded = load(directory)
+        assert loaded.manifest.roles["chat"] == ["tiny-gguf-q4_k_m", "chat-small"]
+        lock = lockfile.read(box.here / "manifests.lock.json")
+        assert lock is not None
+        assert set(lock.pins) == set(loaded.manifest.variants)
+    assert states == {0, 1}, "the control"
+
+
+def test_another_mistake_is_told_as_it_is_in_the_files(box: Box) -> None:
+    box.manifest.write_text(box.manifest.read_text().replace("tiny-chat]", "tiny-chta]"))
+
+    told = box.run("mv", "box.yaml", "tiny-chat", "chat-small")
+
+    assert told.code == 1
+    assert "tiny-chta" in told.err
+    assert "chat-small" not in told.err

@@ -188,7 +188,7 @@ def forget(
         hold(loaded, given, "forget", progress) as held,
     ):
         farewell = forgetting.consider(loaded, held.registry, many(names), record_only=record_only)
-        written = forgetting.forget(held.registry, farewell)
+        written = forgetting.forget(held.registry, farewell, chosen)
         return Forgotten(tuple(record.address for record in farewell.records), farewell.variants, written)
 
 
@@ -205,7 +205,7 @@ def gc(
     """
     from reconciler.errors import InputError
     from reconciler.survey import look
-    from reconciler.trash import free, tidy, waiting
+    from reconciler.trash import empty, waiting
 
     loaded = loaded_of(manifest)
     age = loaded.manifest.policy.keep_trash if older_than is None else older_than
@@ -216,9 +216,7 @@ def gc(
     with means(loaded, chosen, progress, offline=True) as given, hold(loaded, given, "gc", progress) as held:
         locations = look(loaded, held.registry).locations
         files = tuple(waiting(locations, time.time() - seconds))
-        freed = free(files)
-        tidy(locations.values())
-        return Freed(len(files), freed)
+        return Freed(len(files), empty(loaded, locations, files, chosen))
 
 
 def _done(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reconciler.api.ground import Flags, ManifestLike, Progress, loaded_of, many, settings_of, upstream
+from reconciler.api.ground import Flags, ManifestLike, Progress, many, settings_of, upstream
 
 if TYPE_CHECKING:
     from reconciler.importing import Row
@@ -109,8 +109,11 @@ def rename(old: str, new: str, manifest: ManifestLike = None) -> tuple[Path, ...
     Raise InputError for a name that is not there, is taken or cannot be one.
     """
     from reconciler import renaming
+    from reconciler.manifest import Loaded
 
-    return renaming.write(renaming.rename(loaded_of(manifest), old, new))
+    path = manifest if manifest is None or isinstance(manifest, Loaded) else os.fspath(manifest)
+    loaded = path if isinstance(path, Loaded) else renaming.load(path, old, new)
+    return renaming.write(renaming.rename(loaded, old, new))
 
 
 def format_manifest(text: str, *, where: str = "manifest") -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler import runlog
 from reconciler.cli import completing, session
 from reconciler.cli.applying import ask, hold
 from reconciler.errors import InputError
@@ -59,7 +58,6 @@ def command(
                 session.tell(line) if json else session.say([line])
             ask("Forget this? The files stay where they are.")
         written = forgetting.forget(held.registry, farewell)
-        _log(loaded, farewell)
     addresses = [str(record.address) for record in farewell.records]
     if json:
         session.say_json({
@@ -113,11 +111,3 @@ def _told(farewell: Farewell, written: list[str]) -> Iterator[str]:
             yield f"Forgot {name(variant)}; nothing of it was recorded."
     if written:
         yield f"Wrote {' and '.join(map(inert, written))}."
-
-
-def _log(loaded: Loaded, farewell: Farewell) -> None:
-    common = {"event": "step", "action": "forget"}
-    lines = [{**common, "address": str(record.address)} for record in farewell.records]
-    recorded = {record.address.variant for record in farewell.records}
-    lines += [{**common, "variant": name} for name in farewell.variants if name not in recorded]
-    runlog.note(loaded, "forget", lines)

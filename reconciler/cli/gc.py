@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from reconciler import runlog
 from reconciler.cli import session
 from reconciler.cli.applying import ask, hold
 from reconciler.errors import InputError
@@ -38,7 +37,7 @@ def command(
     from reconciler.manifest import load
     from reconciler.render.lines import counted, name
     from reconciler.survey import look
-    from reconciler.trash import free, tidy, waiting
+    from reconciler.trash import empty, waiting
 
     loaded = load(manifest)
     age = _seconds(older_than) if older_than is not None else loaded.manifest.policy.keep_trash
@@ -55,19 +54,7 @@ def command(
             session.say([told if files else "Nothing in the trash is that old."])
         if files and not yes:
             ask("Do you want to remove them for good?")
-        freed = free(files)
-        lines = [
-            {
-                "event": "step",
-                "action": "free",
-                "location": one.location.name,
-                "path": one.entry.path,
-                "bytes": one.frees,
-            }
-            for one in files
-        ]
-        runlog.note(loaded, "gc", lines)
-        tidy(locations.values())
+        freed = empty(loaded, locations, files)
     if json:
         session.say_json({"files": len(files), "bytes_freed": freed})
     elif files:

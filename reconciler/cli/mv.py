@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from reconciler import runlog
 from reconciler.cli import completing, session
 from reconciler.errors import InputError
 
@@ -25,23 +24,21 @@ def command(
     """Rename a variant in the manifest and its lock.
 
     Its roles follow; comments and order stay, and nothing on disk is touched. The next plan recognises what was placed
-    under the old name: `normalize`, reason `rename`.
+    under the old name: `normalize`, reason `rename`. Cut short between two files, the same again finishes it.
 
     \b
     Examples:
       reconciler mv llama chat-llama
       reconciler mv workstation.yaml qwen2.5-vl-7b caption-vllm-awq
     """
+    from reconciler import renaming
     from reconciler.inert import inert
-    from reconciler.manifest import load
-    from reconciler.renaming import rename, write
 
     if not 2 <= len(words) <= 3:
         raise InputError("expected two names", hint="`reconciler mv [MANIFEST] OLD NEW`")
     old, new = words[-2:]
-    loaded = load(words[0] if len(words) == 3 else None)
-    written = [str(path) for path in write(rename(loaded, old, new))]
-    runlog.note(loaded, "mv", [{"event": "step", "action": "mv", "variant": old, "to": new}])
+    loaded = renaming.load(words[0] if len(words) == 3 else None, old, new)
+    written = [str(path) for path in renaming.write(renaming.rename(loaded, old, new))]
     if json:
         session.say_json({"from": old, "to": new, "written": written})
     else:
