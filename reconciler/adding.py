@@ -23,12 +23,12 @@ INTO = "added.yaml"
 def add(
     target: Target, said: Mapping[str, Any], world: World, *, name: str | None = None, roles: Sequence[str] = ()
 ) -> tuple[Merged, Pin]:
-    """Return manifest and lock with one more variant, and its pin; `importing.merge.write` writes them.
+    """Return manifest and lock with one more variant, and its pin; `importing.writing.write` writes them.
 
     `said` is what the manifest will say of it, `source` at least, which may be the web address of a model of the Hub
-    or of Civitai; without `name` the rule makes one; `roles` are those
-    that it serves as the last choice. Raise InputError for what cannot be added, and for several quants side by side
-    that no `files` chooses from; SourceError when the source refuses.
+    or of Civitai; without `name` the rule makes one; `roles` are those that it serves as the last choice. Raise
+    InputError for what cannot be added, and for several quants side by side that no `files` chooses from; SourceError
+    when the source refuses.
     """
     from reconciler.importing import Found
     from reconciler.importing.merge import merge

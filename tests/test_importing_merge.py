@@ -13,8 +13,9 @@ import pytest
 from reconciler import lockfile
 from reconciler.errors import InputError, ManifestError
 from reconciler.importing import IMPORTERS, Found, Row, importer_of, report, subjects
-from reconciler.importing.merge import Merged, merge, write
+from reconciler.importing.merge import Merged, merge
 from reconciler.importing.target import open_target
+from reconciler.importing.writing import write
 from reconciler.manifest import load
 from reconciler.state import Artifact, Digest, Pin
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from cli_kit import Box, a_box
 
+import reconciler
 from reconciler import runlog
 
 
@@ -55,6 +57,41 @@ def test_every_command_that_writes_is_logged_and_none_that_reads(box: Box) -> No
 
     commands = list(dict.fromkeys(line["command"] for line in lines(box.here / "registry" / "log")))
     assert commands == ["apply", "mv", "add", "forget", "gc", "undo"]
+
+
+def test_calls_from_python_are_logged_as_the_commands_are(box: Box) -> None:
+    """The control is that the two logs are not empty, and say what was done."""
+
+    def by_command() -> None:
+        box.run("add", "box.yaml", "hf:acme/Tiny-Chat", "--name", "again", "--location", "lmstudio")
+        box.run("mv", "box.yaml", "tiny-chat", "small-chat")
+        box.run("import", "list", "models.txt", "--manifest", "box.yaml")
+        box.run("forget", "box.yaml", "tiny-gguf-iq4_xs", "--yes")
+        box.run("gc", "box.yaml", "--older-than", "0s", "--yes")
+
+    def by_call() -> None:
+        reconciler.add("hf:acme/Tiny-Chat", "box.yaml", name="again", location="lmstudio")
+        reconciler.rename("tiny-chat", "small-chat", "box.yaml")
+        reconciler.import_models("list", "models.txt", manifest="box.yaml")
+        reconciler.forget("tiny-gguf-iq4_xs", "box.yaml")
+        reconciler.gc("box.yaml", older_than=0)
+
+    (box.here / "models.txt").write_text("hf download acme/Tiny-GGUF --include '*Q4_K_M.gguf'\n")
+    told = []
+    for work in (by_command, by_call):
+        box.write()
+        box.apply()
+        box.without("tiny-gguf-q4_k_m")
+        box.apply()
+        before = len(lines(box.here / "registry" / "log"))
+        work()
+        new = lines(box.here / "registry" / "log")[before:]
+        told.append([{key: line[key] for key in line if key not in ("time", "run")} for line in new])
+        shutil.rmtree(box.here / "registry")
+        shutil.rmtree(box.here / "weights", ignore_errors=True)
+
+    assert told[0] == told[1]
+    assert list(dict.fromkeys(line["command"] for line in told[0])) == ["add", "mv", "import", "forget", "gc"]
 
 
 @pytest.mark.parametrize("variable", ["RECONCILER_LOG_DIR", "IMAGEWORKS_LOG_DIR"])

@@ -49,17 +49,18 @@ def add(
     """
     from reconciler.adding import INTO
     from reconciler.adding import add as added
-    from reconciler.importing.merge import write
     from reconciler.importing.target import open_target
+    from reconciler.importing.writing import write
 
     target = open_target(None if manifest is None else os.fspath(manifest), INTO)
     said: dict[str, Any] = {"source": source, **more}
     said |= {key: given for key, given in (("files", [*many(files)]), ("exclude", [*many(exclude)])) if given}
     if location is not None:
         said["location"] = location
-    world = upstream(target.loaded, settings_of(target.loaded, settings), progress, offline=False)
+    chosen = settings_of(target.loaded, settings)
+    world = upstream(target.loaded, chosen, progress, offline=False)
     merged, pin = added(target, said, world, name=name, roles=many(roles))
-    return Added(merged.rows[0].what, pin, tuple(write(merged)))
+    return Added(merged.rows[0].what, pin, write(merged, "add", chosen))
 
 
 def import_models(
@@ -84,9 +85,10 @@ def import_models(
     from reconciler.errors import InputError
     from reconciler.importing import Table, importer_of
     from reconciler.importing.ask import request_of
-    from reconciler.importing.merge import merge, write
+    from reconciler.importing.merge import merge
     from reconciler.importing.pictures import with_pictures
     from reconciler.importing.target import open_target
+    from reconciler.importing.writing import write
 
     try:
         importer = importer_of(subject)
@@ -100,7 +102,7 @@ def import_models(
         request = request_of(target, args, os.environ, world, digests, local=local, also=also)
         gathered = [each for each in importer.gather(request) if not isinstance(each, Table)]
     merged = with_pictures(merge(target, gathered), world)
-    return Imported(tuple(merged.report), tuple(write(merged)))
+    return Imported(tuple(merged.report), write(merged, "import", chosen, subject=subject))
 
 
 def rename(old: str, new: str, manifest: ManifestLike = None) -> tuple[Path, ...]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler import runlog
 from reconciler.cli import session
 from reconciler.errors import InputError
 
@@ -55,8 +54,8 @@ def command(
       reconciler add https://huggingface.co/owner/repo --backend vllm
     """
     from reconciler.adding import INTO, add
-    from reconciler.importing.merge import write
     from reconciler.importing.target import open_target
+    from reconciler.importing.writing import write
 
     if len(words) > 2:
         raise InputError(f"unexpected {words[2]!r}", hint="one at a time: `reconciler add [MANIFEST] SOURCE`")
@@ -67,11 +66,7 @@ def command(
     more = {"location": location, "backend": backend, "served_as": served_as, "support": support}
     said |= {key: value for key, value in more.items() if value is not None}
     merged, pin = add(target, said, session.upstream(target.loaded, offline=False), name=name, roles=role or ())
-    written = write(merged)
-    if written and merged.loaded is not None:
-        runlog.note(
-            merged.loaded, "add", [{"event": "step", "action": "add", "variant": each} for each in merged.names]
-        )
+    written = write(merged, "add")
     _tell(merged, pin, [str(path) for path in written], json)
     return 0
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler import runlog
 from reconciler.cli import completing, session
 from reconciler.errors import InputError
 from reconciler.importing import IMPORTERS, subjects
@@ -66,9 +65,10 @@ def command(
     Exit codes: 0 done, or nothing new; 1 error, and nothing was written.
     """
     from reconciler.importing import report as reports
-    from reconciler.importing.merge import merge, write
+    from reconciler.importing.merge import merge
     from reconciler.importing.pictures import with_pictures
     from reconciler.importing.target import open_target
+    from reconciler.importing.writing import write
 
     if subject not in subjects():
         raise InputError(f"cannot import {subject!r}", hint=_near(subject))
@@ -77,10 +77,7 @@ def command(
     also = [word for word, wanted in (("testing", include_testing), ("missing", include_missing)) if wanted]
     gathered, table = _gathered(subject, tuple(args or ()), target, offline=offline, local=local, also=also)
     merged = with_pictures(merge(target, gathered), session.upstream(target.loaded, offline=offline))
-    written = write(merged)
-    if written and merged.loaded is not None:
-        lines = [{"event": "step", "action": "import", "variant": each, "subject": subject} for each in merged.names]
-        runlog.note(merged.loaded, "import", lines)
+    written = write(merged, "import", subject=subject)
     if path is not None:
         reports.save(path, merged.report, table)
     if json:

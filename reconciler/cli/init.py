@@ -53,7 +53,7 @@ def command(
     """
     from reconciler.importing import fresh, usual
     from reconciler.importing import report as reports
-    from reconciler.importing.merge import write
+    from reconciler.importing.writing import write
 
     path = reports.check_path(report) if report else None
     draft = fresh.begin(manifest)
@@ -61,7 +61,7 @@ def command(
     chosen = found if from_ or yes or not found else _asked(found, told=not json)
     _take(draft, _in_order(chosen), offline=offline, must=bool(from_))
     merged = draft.finished()
-    written = [str(each) for each in write(merged)]
+    written = [str(each) for each in write(merged, "init")]
     if path is not None:
         reports.save(path, merged.rows)
     if json:

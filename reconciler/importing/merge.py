@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler import agreement, editing, lockfile
-from reconciler.errors import InputError, LockfileError
+from reconciler.errors import LockfileError
 from reconciler.importing import christening, filling
 from reconciler.importing.claims import Claims, of_manifest, place_of, request_of
 from reconciler.importing.findings import declared, findings
@@ -154,37 +154,6 @@ def _sorted_out(target: Target, gathered: Iterable[Found | Row]) -> tuple[list[t
         count += isinstance(outcome, _New)
         outcomes.append((each, outcome))
     return outcomes, places
-
-
-def write(merged: Merged) -> tuple[Path, ...]:
-    """Write lock and manifest, each whole or not at all, and return the files that changed.
-
-    The lock comes first: a lock that holds more than its manifest does no harm. Then what declares, then the files that
-    give roles to it: cut short in between, the manifest loads. Raise InputError when somebody changed
-    one of them since it was read (to hash a disk takes its time), DiskError when it cannot be written.
-    """
-    target = merged.target
-    if not merged.changed:
-        return ()
-    _refuse_changed(merged)
-    written: list[Path] = []
-    if merged.is_lock_new:
-        lockfile.write(target.lock_path, merged.lock)
-        written.append(target.lock_path)
-    order = sorted(merged.texts, key=lambda path: path != target.file)
-    written += [path for path in order if editing.write_text(path, merged.texts[path])]
-    return tuple(reversed(written))
-
-
-def _refuse_changed(merged: Merged) -> None:
-    target = merged.target
-    for path in merged.texts:
-        there = path.read_bytes() if path.exists() else None
-        read = target.texts.get(path)
-        if there != (read.encode() if read is not None else None):
-            raise InputError("changed while we looked", where=inert(str(path)), hint="run the same again")
-    if (lockfile.read(target.lock_path) or lockfile.Lock()).pins != target.lock.pins:
-        raise InputError("changed while we looked", where=inert(str(target.lock_path)), hint="run the same again")
 
 
 def _locations(loaded: Loaded | None) -> dict[str, Said]:
