@@ -16,6 +16,7 @@ from reconciler.crosscheck import Names, cautions, cross_check
 from reconciler.declared import HandPin, Location, Manifest, Policy, Route, Variant
 from reconciler.errors import ManifestError, Problem
 from reconciler.home import find as find_home
+from reconciler.inert import suggest
 from reconciler.manifestfiles import Found, Source, find
 from reconciler.merging import Merged, merge
 from reconciler.mistakes import locs, of_another_kind, sound_part, translate
@@ -158,7 +159,9 @@ def _validate(merged: Merged) -> Manifest:
             part = Manifest.model_validate(sound_part(merged.value, wrong))
         except ValidationError:
             raise ManifestError(_in_order(problems)) from None
-        problems += _cross_check(part, merged, all_routes=not any(loc[0] == "routes" for loc in wrong))
+        meant = {_section(loc[0]) for loc in wrong}
+        if part.locations or "locations" not in meant:  # without any, nothing can be said of what goes to them
+            problems += _cross_check(part, merged, all_routes="routes" not in meant)
         raise ManifestError(_in_order(problems)) from None
     problems += _cross_check(manifest, merged)
     if problems:
@@ -174,8 +177,14 @@ def _cross_check(manifest: Manifest, merged: Merged, *, all_routes: bool = True)
 
 
 def _keys(value: Any, section: str) -> list[str]:
-    said = value.get(section)
-    return list(said) if isinstance(said, dict) else []
+    """Return the names that a section declares, also where the word for it is misspelt: that is told, and no more."""
+    said = [entries for key, entries in value.items() if _section(key) == section and isinstance(entries, dict)]
+    return [name for entries in said for name in entries]
+
+
+def _section(key: str | int) -> str | None:
+    """Return the key of a manifest that is written so, or is meant by it; None where none is near."""
+    return suggest(str(key), Manifest.model_fields) if key not in Manifest.model_fields else str(key)
 
 
 def _registry(manifest: Manifest) -> Path:

@@ -31,32 +31,35 @@ def check_text(text: str) -> str:
 
 def parse_ratio(value: Any) -> Any:
     """Return the share that a manifest writes as `30%` or 0.3; raise ValueError with what was expected."""
+    share = value
     if isinstance(value, str) and (found := _PERCENT.fullmatch(value)):
-        value = float(found[1]) / 100
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        share = float(found[1]) / 100
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise ValueError(f"expected a share such as `30%` or 0.3, found `{inert(str(value))[:80]}`")
-    return float(value)
+    return float(share)
 
 
 def parse_size(value: Any) -> Any:
     """Return the bytes that a manifest writes as `20GiB`, `20GB` or a number; raise ValueError for others."""
+    size = value
     if isinstance(value, str) and (found := _SIZE.fullmatch(value)):
         letter = (found[2] or "").lower()
         base = 1024 if letter.endswith("i") else 1000
-        value = round(float(found[1]) * base ** " kmgtp".index(letter[:1] or " "))
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        size = round(float(found[1]) * base ** " kmgtp".index(letter[:1] or " "))
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < 2**63:
         raise ValueError(f"expected a size such as `20GiB` or a number of bytes, found `{inert(str(value))[:80]}`")
-    return value
+    return size
 
 
 def _span(value: Any) -> Any:
+    span = value
     if isinstance(value, str) and (found := _SPAN.fullmatch(value)):
-        value = round(float(found[1]) * _SPANS[found[2]])
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**40:
+        span = round(float(found[1]) * _SPANS[found[2]])
+    if isinstance(span, bool) or not isinstance(span, int) or not 0 <= span < 2**40:
         raise ValueError(
             f"expected a time such as `14d`, `12h` or a number of seconds, found `{inert(str(value))[:80]}`"
         )
-    return value
+    return span
 
 
 def _check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:

@@ -117,7 +117,7 @@ def rows(settings: Settings) -> Iterator[tuple[str, str, str]]:
         elif key == "log_dir":
             shown = "log/ in the registry" if value is None else redact(str(value))
         else:
-            shown = "found on PATH" if value is None else redact(str(value))
+            shown = "looked for" if value is None else redact(str(value))
         yield key, shown, origin
 
 

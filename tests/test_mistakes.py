@@ -47,6 +47,11 @@ EDITS = {
     "a name twice": ("  q4:", "  chat:"),
     "a text for a list": ('["*Q4_K_M.gguf"]', '"*Q4_K_M.gguf"'),
     "a star that is not quoted": ('["*Q4_K_M.gguf"]', "[*Q4_K_M.gguf]"),
+    "the word for the variants": ("variants:", "varaints:"),
+    "the word for the locations": ("locations:", "locatons:"),
+    "the word for the routes": ("routes:", "route:"),
+    "more than everything": ("roles:", "policy: { max_remove: 130% }\nroles:"),
+    "a size beyond all disks": ("roles:", "policy: { min_free: 99999999TiB }\nroles:"),
     "a merge that is not finished": ("variants:", "<<<<<<< HEAD\nvariants:"),
 }
 
