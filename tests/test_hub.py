@@ -286,6 +286,50 @@ def test_whoami_knows_the_one_token(hub: Hub) -> None:
     assert ask(f"{hub.url}/api/whoami-v2").status == 401
 
 
+# --- the search ---------------------------------------------------------------------------------------------------
+
+
+def test_a_search_finds_names_that_contain_the_word_the_most_downloaded_first(hub: Hub) -> None:
+    for name, downloads in (("one/Orca-GGUF", 5), ("two/orca-mini", 9), ("two/other", 99)):
+        hub.add(name, {"a.gguf": b"a", "README.md": b"r"})
+        hub.repositories[name].downloads = downloads
+
+    found = list(api(hub).list_models(search="ORCA", sort="downloads", limit=20, full=True))
+
+    assert [(each.id, each.downloads) for each in found] == [("two/orca-mini", 9), ("one/Orca-GGUF", 5)]
+    assert [file.rfilename for file in found[0].siblings] == ["README.md", "a.gguf"]
+    assert found[0].sha == hub.repositories["two/orca-mini"].branches["main"]
+
+
+def test_a_limit_holds_and_without_it_every_page_is_read(hub: Hub) -> None:
+    for number in range(7):
+        hub.add(f"many/orca-{number}", {"a.gguf": b"a"})
+
+    assert len(list(api(hub).list_models(search="orca", limit=3))) == 3
+    first = ask(f"{hub.url}/api/models?search=orca&limit=3")
+    assert len(json.loads(first.body)) == 3
+    assert 'rel="next"' in first.headers["link"]
+    assert len(list(api(hub).list_models(search="orca"))) == 7
+
+
+def test_without_full_a_search_tells_neither_files_nor_commits(hub: Hub) -> None:
+    [info] = json.loads(ask(f"{hub.url}/api/models?search=acme/tiny").body)
+
+    assert info["id"] == "acme/tiny"
+    assert not {"siblings", "sha", "cardData"} & info.keys()
+    assert next(iter(api(hub).list_models(search="acme/tiny"))).siblings is None
+
+
+def test_a_filter_is_a_tag_and_private_repositories_are_found_by_who_may_see_them(hub: Hub) -> None:
+    hub.add("one/Orca-GGUF", {"a.gguf": b"a"})
+    hub.add("one/Orca", {"a.safetensors": b"a"})
+
+    assert [each.id for each in api(hub).list_models(search="orca", filter="gguf")] == ["one/Orca-GGUF"]
+    hub.add("acme/secret", FILES, private=True)
+    assert list(api(hub).list_models(search="secret")) == []
+    assert [each.id for each in api(hub, TOKEN).list_models(search="secret")] == ["acme/secret"]
+
+
 # --- HTTP --------------------------------------------------------------------------------------------------------
 
 

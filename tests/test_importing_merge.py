@@ -264,7 +264,7 @@ def test_snapshots_that_share_every_blob_are_variants_of_their_own(world: Path) 
 # -- the report and the table -----------------------------------------------------------------------------------------
 
 ROWS = (
-    Row("imported", "a", "b, c", "/x"),
+    Row("imported", "a", "b, c", "/x", "lock"),
     Row("left-out", "=cmd()", 'says "no"', "/y\x1b[31m"),
     Row("known", "k"),
 )
@@ -273,8 +273,8 @@ ROWS = (
 def test_csv_has_a_row_for_each_and_no_formula() -> None:
     rows = list(csv.reader(io.StringIO(report.to_csv(ROWS))))
 
-    assert rows[0] == ["kind", "what", "why", "where"]
-    assert rows[1] == ["imported", "a", "b, c", "/x"]
+    assert rows[0] == ["kind", "what", "why", "where", "identified"]
+    assert rows[1] == ["imported", "a", "b, c", "/x", "lock"]
     assert rows[2][1] == "'=cmd()"
     assert "\x1b" not in report.to_csv(ROWS)
 
@@ -283,7 +283,8 @@ def test_json_counts_the_kinds() -> None:
     value = json.loads(report.to_json(ROWS))
 
     assert value["summary"] == {"imported": 1, "known": 1, "left-out": 1, "problem": 0, "finding": 0}
-    assert value["rows"][0] == {"kind": "imported", "what": "a", "why": "b, c", "where": "/x"}
+    row = {"kind": "imported", "what": "a", "why": "b, c", "where": "/x", "identified": "lock"}
+    assert value["rows"][0] == row
 
 
 def test_on_a_terminal_the_account_is_folded_and_nothing_of_it_is_cut() -> None:

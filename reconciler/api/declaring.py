@@ -71,25 +71,28 @@ def import_models(
     testing: bool = False,
     missing: bool = False,
     offline: bool = False,
+    online: bool = False,
     settings: Flags = None,
     progress: Progress | None = None,
 ) -> Imported:
     """Add what is on this machine to a manifest (made when absent) and its lock; nothing is moved or fetched.
 
     `subject` and `args` are those of `reconciler import`: `"hf-cache"`, `"tree", "~/models"`, and so on. Doing it again
-    changes nothing. `local` takes what has no known origin as coming from where it lies; `testing` and `missing` take
-    records of tests, and records whose files are gone, from a registry of ImageWorks. Raise InputError for a subject
-    that is none, ManifestError when the manifest would not load.
+    changes nothing. `online` searches the Hub for what has no known origin, by content; `local` takes what has none as
+    coming from where it lies; `testing` and `missing` take records of tests, and records whose files are gone, from a
+    registry of ImageWorks. Raise InputError for a subject that is none, and for `online` with `offline`, ManifestError
+    when the manifest would not load.
     """
     from reconciler.digests import Digests
     from reconciler.errors import InputError
     from reconciler.importing import Table, importer_of
-    from reconciler.importing.ask import request_of
+    from reconciler.importing.ask import refuse_both, request_of
     from reconciler.importing.merge import merge
     from reconciler.importing.pictures import with_pictures
     from reconciler.importing.target import open_target
     from reconciler.importing.writing import write
 
+    refuse_both(online=online, offline=offline)
     try:
         importer = importer_of(subject)
     except ValueError as error:
@@ -99,7 +102,7 @@ def import_models(
     world = upstream(target.loaded, chosen, progress, offline=offline)
     with Digests(chosen.cache / "digests.sqlite") as digests:
         also = [word for word, wanted in (("testing", testing), ("missing", missing)) if wanted]
-        request = request_of(target, args, os.environ, world, digests, local=local, also=also)
+        request = request_of(target, args, os.environ, world, digests, local=local, online=online, also=also)
         gathered = [each for each in importer.gather(request) if not isinstance(each, Table)]
     merged = with_pictures(merge(target, gathered), world)
     return Imported(tuple(merged.report), write(merged, "import", chosen, subject=subject))

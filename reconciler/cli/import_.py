@@ -47,6 +47,7 @@ def command(
     ] = False,
     json: session.Json = False,
     offline: session.Offline = False,
+    online: session.Online = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List what is known already, too.")] = False,
 ) -> int:
     """Add what is on this machine to a manifest and its lock.
@@ -60,22 +61,27 @@ def command(
       reconciler import hf-cache --manifest workstation.yaml
       reconciler import tree ~/models --report found.csv
       reconciler import lmstudio --offline
+      reconciler import tree ~/GPT4All --online
 
     \b
     Exit codes: 0 done, or nothing new; 1 error, and nothing was written.
     """
     from reconciler.importing import report as reports
+    from reconciler.importing.ask import refuse_both
     from reconciler.importing.merge import merge
     from reconciler.importing.pictures import with_pictures
     from reconciler.importing.target import open_target
     from reconciler.importing.writing import write
 
+    refuse_both(online=online, offline=offline)
     if subject not in subjects():
         raise InputError(f"cannot import {subject!r}", hint=_near(subject))
     path = reports.check_path(report) if report else None
     target = open_target(manifest)
     also = [word for word, wanted in (("testing", include_testing), ("missing", include_missing)) if wanted]
-    gathered, table = _gathered(subject, tuple(args or ()), target, offline=offline, local=local, also=also)
+    gathered, table = _gathered(
+        subject, tuple(args or ()), target, offline=offline, online=online, local=local, also=also
+    )
     merged = with_pictures(merge(target, gathered), session.upstream(target.loaded, offline=offline))
     written = write(merged, "import", subject=subject)
     if path is not None:
@@ -94,7 +100,7 @@ def command(
 
 
 def _gathered(
-    subject: str, args: Sequence[str], target: Target, *, offline: bool, local: bool, also: Sequence[str]
+    subject: str, args: Sequence[str], target: Target, *, offline: bool, online: bool, local: bool, also: Sequence[str]
 ) -> tuple[list[Found | Row], Table | None]:
     """Let the importer look; what it needs is opened for it. Return what it found, and its own report if it has one."""
     from reconciler.digests import Digests
@@ -103,7 +109,9 @@ def _gathered(
 
     world = session.upstream(target.loaded, offline=offline)
     with Digests(session.digest_cache()) as digests:
-        request = request_of(target, args, os.environ, world, digests, session.reading(), local=local, also=also)
+        request = request_of(
+            target, args, os.environ, world, digests, session.reading(), local=local, online=online, also=also
+        )
         gathered = list(importer_of(subject).gather(request))
         for warning in digests.warnings:
             session.tell(f"warning: {warning}")

@@ -35,6 +35,7 @@ def command(
     ] = None,
     json: session.Json = False,
     offline: session.Offline = False,
+    online: session.Online = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List everything that was found.")] = False,
 ) -> int:
     """Write a manifest and its lock of what is on this machine.
@@ -47,19 +48,22 @@ def command(
       reconciler init --yes
       reconciler init workstation.yaml
       reconciler init --from hf-cache --from tree=/srv/models --offline
+      reconciler init --yes --online
 
     \b
     Exit codes: 0 done; 1 error, and nothing was written; 7 declined.
     """
     from reconciler.importing import fresh, usual
     from reconciler.importing import report as reports
+    from reconciler.importing.ask import refuse_both
     from reconciler.importing.writing import write
 
+    refuse_both(online=online, offline=offline)
     path = reports.check_path(report) if report else None
     draft = fresh.begin(manifest)
     found = _named(from_) if from_ else [*usual.find(os.environ), *_an_ollama()]
     chosen = found if from_ or yes or not found else _asked(found, told=not json)
-    _take(draft, _in_order(chosen), offline=offline, must=bool(from_))
+    _take(draft, _in_order(chosen), offline=offline, online=online, must=bool(from_))
     merged = draft.finished()
     written = [str(each) for each in write(merged, "init")]
     if path is not None:
@@ -148,7 +152,7 @@ def _shown(place: Usual) -> str:
     return f"{place.kind}: {place.tool.says}{', ' if place.path else ''}{inert(place.path)}{held}"
 
 
-def _take(draft: Draft, places: Sequence[Usual], *, offline: bool, must: bool) -> None:
+def _take(draft: Draft, places: Sequence[Usual], *, offline: bool, online: bool, must: bool) -> None:
     """Take over one place after the other; the later ones know what the earlier ones hold.
 
     A place that cannot be read is told, and raises InputError where the user named it (`must`).
@@ -163,7 +167,9 @@ def _take(draft: Draft, places: Sequence[Usual], *, offline: bool, must: bool) -
         for group in [[each] for each in places] if must else _together(places):
             place = group[0]
             args = [each.path for each in group if each.path]
-            request = request_of(draft.now, args, os.environ, world, digests, session.reading(), local=True)
+            request = request_of(
+                draft.now, args, os.environ, world, digests, session.reading(), local=True, online=online
+            )
             try:
                 gathered = [
                     _called(each, place)

@@ -51,6 +51,7 @@ AllowRemove = Annotated[
 ]
 Locked = Annotated[bool, typer.Option("--locked", help="Refuse an incomplete or outdated lock instead of resolving.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Ask nobody on the network.")]
+Online = Annotated[bool, typer.Option("--online", help="Search the Hub for what has no known origin, by content.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="List kept variants and every file.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -124,11 +125,13 @@ def means(loaded: Loaded, *, offline: bool = False) -> Iterator[Means]:
         yield given
 
 
-def caution(text: str) -> None:
-    """Print a warning on standard error."""
+def caution(text: str, kept: list[str] | None = None) -> None:
+    """Print a warning on standard error; `kept` remembers it for a document."""
     from reconciler.inert import inert
 
     tell(f"warning: {inert(text)}")
+    if kept is not None:
+        kept.append(text)
 
 
 def digest_cache() -> Path | None:

@@ -90,6 +90,22 @@ def quant_from_name(name: str) -> str | None:
     return None
 
 
+def without_quant(name: str) -> str:
+    """Return a name up to the first word that tells how a model was quantised (`Tiny-7B.Q4_K_M` -> `Tiny-7B`).
+
+    Where the name begins with such a word, it is what follows.
+    """
+    text = name.lower()
+    whole = name if len(text) == len(name) else text  # a letter whose lower case is two moves all places behind it
+    spans = [hit.span() for word in _WORDS for hit in word.pattern.finditer(text)]
+    if not spans:
+        return whole.strip(_BETWEEN)
+    first = min(start for start, _ in spans)
+    rest = whole[max(end for start, end in spans if start == first) :]
+    return whole[:first].strip(_BETWEEN) or without_quant(rest)
+
+
+_BETWEEN = "-_. "
 _SIZE = re.compile(r"(?<![^\W_])(?<!\d\.)(?:(\d{1,3})x)?[ea]?(\d{1,4}(?:\.\d{1,3})?)([bmt])(?![^\W_])")
 _ACTIVE = re.compile(r"(?<![^\W_])a\d{1,3}(?:\.\d{1,2})?b(?![^\W_])")
 _UNITS = {"b": 10**9, "t": 10**12, "m": 10**6}

@@ -27,6 +27,9 @@ from reconciler.hub.world import World
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _EXPANDED_PAGE = 50
+_MODELS_PAGE = 1000
+_IN_FULL = ("author", "sha", "lastModified", "gated", "disabled", "siblings", "cardData", "usedStorage")
+"""What a list of models tells of each only when all of it is asked for."""
 _MODELS = "/api/models/"
 _CACHE = "/api/resolve-cache/models/"
 _VERBS = ("revision", "tree", "paths-info", "refs", "commits")
@@ -115,7 +118,7 @@ def model_info(repository: Repository, commit: Commit, *, blobs: bool) -> dict[s
         "private": repository.private,
         "gated": "auto" if repository.gated is True else repository.gated,
         "disabled": False,
-        "downloads": 0,
+        "downloads": repository.downloads,
         "likes": 0,
         "tags": tags,
         "cardData": {"license": repository.license} if repository.license else {},
@@ -195,21 +198,32 @@ def _whoami(world: World, call: Call) -> Response:
 
 
 def _models(world: World, call: Call) -> Response:
-    """Answer the list of models: `search` (part of the id), `author`, `limit`."""
+    """Answer a page of the list of models: `search` (part of the id), `author`, `filter` (tags), `sort`, `limit`.
+
+    Without `full` an entry has no commit and no files (https://huggingface.co/docs/hub/api).
+    """
     query = call.query
     word, author = query.get("search", "").lower(), query.get("author")
-    visible = [
-        repository
+    tags = set(parse_qs(call.query_string).get("filter", ()))
+    found = [
+        model_info(repository, commit, blobs=False)
         for repository in list(world.repositories.values())
         if word in repository.repo_id.lower()
         and author in (None, repository.repo_id.split("/")[0])
         and (not repository.private or has_access(world, call))
+        and (commit := repository.find("main"))
     ]
-    infos = []
-    for repository in visible[: int(query.get("limit", len(visible)))]:
-        if commit := repository.find("main"):
-            infos.append(model_info(repository, commit, blobs=False))
-    return json_response(infos, quota(world, "api"))
+    found = [info for info in found if tags <= set(info["tags"])]
+    if query.get("sort") in ("downloads", "likes"):
+        found.sort(key=lambda info: -info[query["sort"]])
+    headers = quota(world, "api")
+    start, page = int(query.get("cursor", 0)), min(_MODELS_PAGE, int(query.get("limit", _MODELS_PAGE)))
+    if start + page < len(found):
+        following = urlencode({**query, "cursor": start + page})
+        headers["Link"] = f'<{world.url}{call.path}?{following}>; rel="next"'
+    brief = () if _flag(call, "full") else _IN_FULL
+    page_of = [{key: value for key, value in info.items() if key not in brief} for info in found[start : start + page]]
+    return json_response(page_of, headers)
 
 
 def _to_new_name(call: Call, repo_id: str) -> Response:

@@ -86,11 +86,12 @@ def gguf(
     tensors: Mapping[str, Sequence[int]] | None = None,
     seed: int = 0,
     size: int | None = None,
+    general: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return a GGUF file of a two-layer model in `quant` (`Q4_K_M`, `UD-Q4_K_XL`, `IQ4_XS`, `MXFP4`, `BF16`, …).
 
     `tensors` (name -> shape, row length first) replaces the model's own; `size` in bytes lets the feed-forward layers
-    grow until the file has at least that. Raises ValueError for a quant that does not exist.
+    grow until the file has at least that. `general` are more texts of the header, by their key. Raises ValueError for a quant that does not exist.
     """
     mix = mix_of(quant)
     feed_forward = _HIDDEN
@@ -100,6 +101,7 @@ def gguf(
         feed_forward += _HIDDEN * max(0, -(-(size - sum(row.size for row in rows)) // step))
         rows = _tensors(mix, feed_forward, None)
     metadata = _metadata(architecture, name, mix, feed_forward, sum(row.elements for row in rows))
+    metadata = [*metadata[:5], *((key, _STRING, text) for key, text in (general or {}).items()), *metadata[5:]]
     infos, data, offset = [], [], 0
     for row in rows:
         number = TYPES[row.kind][0]

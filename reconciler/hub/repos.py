@@ -159,6 +159,8 @@ class Repository:
     private: bool = False
     gated: Gated = False
     license: str | None = None
+    downloads: int = 0
+    """Of the last month, as searches sort by them."""
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     commits: dict[str, Commit] = field(default_factory=dict)

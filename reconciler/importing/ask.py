@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from reconciler.errors import InputError
 from reconciler.importing.claims import of_manifest
 from reconciler.importing.found import Origin, Request
 from reconciler.importing.places import root_of
@@ -19,11 +20,19 @@ if TYPE_CHECKING:
 
 def request_of(
     target: Target, args: Sequence[str], environ: Mapping[str, str], world: World, digests: Digests,
-    watch: Watch | None = None, *, local: bool = False, also: Iterable[str] = (),
+    watch: Watch | None = None, *, local: bool = False, online: bool = False, also: Iterable[str] = (),
 ) -> Request:  # fmt: skip
     """Return the request of an import into `target`; `args` is what stood behind the subject."""
     request = _known(target, args, environ, world, digests, watch)
-    return replace(request, local=local, also=frozenset(also))
+    return replace(request, local=local, online=online, also=frozenset(also))
+
+
+def refuse_both(*, online: bool, offline: bool) -> None:
+    """Raise InputError when the Hub is to be searched and nobody is to be asked."""
+    if online and offline:
+        raise InputError(
+            "--online and --offline exclude each other", hint="--online searches the Hub, --offline asks nobody"
+        )
 
 
 def _known(

@@ -7,19 +7,21 @@ the bytes that lie there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.detect import check_file
 from reconciler.errors import InputError, ReconcilerError
-from reconciler.importing import images
+from reconciler.importing import images, matching
 from reconciler.importing.claims import paths_of, request_of
-from reconciler.importing.found import Found, Request, Row
+from reconciler.importing.found import Found, How, Request, Row
 from reconciler.importing.homes import Home, homes_of
 from reconciler.importing.looking import digests_of, hidden, look, sort_out
 from reconciler.importing.loose import UNNAMEABLE, of_one
+from reconciler.importing.matching import Sought
 from reconciler.importing.parts import denied
 from reconciler.importing.shelves import without_declared
 from reconciler.importing.sidecars import Claim, claim_of
@@ -73,16 +75,44 @@ def gather(request: Request) -> Iterator[Found | Row]:
         )
     with ThreadPoolExecutor(_THREADS) as threads:
         found = list(threads.map(lambda model: _found(model, matches.get(model.digest), request), models))
+    known = _by_copies(models, found)
+    yield from _searched(models, known, request) if request.online else known
+
+
+def _by_copies(models: Sequence[_Model], found: Sequence[Found | Row]) -> list[Found | Row]:
+    """Return the answers, with the origin of another copy for those whose own is not known."""
     origins = {
-        model.digest: (answer.pin, answer.pin.files[0])
+        model.digest: (answer.pin, answer.identified)
         for model, answer in zip(models, found, strict=True)
         if isinstance(answer, Found) and answer.pin is not None and not _is_local(answer)
     }
-    for model, answer in zip(models, found, strict=True):
-        if isinstance(answer, Found) and _is_local(answer) and model.digest in origins:
-            yield _variant(model, *of_one(*origins[model.digest]), "these bytes are known by another copy of them")
-        else:
-            yield answer
+    told = "these bytes are known by another copy of them"
+    answers = list(found)
+    for number, (model, answer) in enumerate(zip(models, found, strict=True)):
+        if _is_local(answer) and model.digest in origins:
+            pin, how = origins[model.digest]
+            answers[number] = _variant(model, *of_one(pin, pin.files[0]), told, how)
+    return answers
+
+
+def _searched(models: Sequence[_Model], found: Sequence[Found | Row], request: Request) -> Iterator[Found | Row]:
+    """Yield the answers; for those whose origin is not known the Hub is searched."""
+    open_ = [(model, answer) for model, answer in zip(models, found, strict=True) if _is_local(answer)]
+    yield from (answer for answer in found if not _is_local(answer))
+    sought = [
+        Sought(model.path.parent, "", {model.path.name: (model.file.size, {"sha256": model.digest})})
+        for model, _ in open_
+    ]
+    answers, rows = matching.ask(sought, request)
+    yield from rows
+    for (model, local), answer in zip(open_, answers, strict=True):
+        each: Found | Row = local
+        if answer.listing is not None:
+            each = _variant(model, *answer.said(), answer.told, "search")
+            yield from answer.twins(model.file.path, str(model.path))
+        elif isinstance(local, Found):
+            each = replace(local, notes=(*local.notes, answer.why))
+        yield local if isinstance(each, Row) else each
 
 
 def _homes(request: Request) -> Iterator[Home | Row]:
@@ -126,8 +156,8 @@ def _models(home: Home, request: Request) -> Iterator[_Model | Row]:
             yield _Model(home, file, digests[file.path]["sha256"], claim_of(root / file.path))
 
 
-def _is_local(found: Found) -> bool:
-    return str(found.variant["source"]).startswith("file:")
+def _is_local(found: Found | Row) -> bool:
+    return isinstance(found, Found) and str(found.variant["source"]).startswith("file:")
 
 
 def _is_ours(path: str) -> bool:
@@ -151,16 +181,16 @@ def _found(model: _Model, match: Match | None, request: Request) -> Found | Row:
     """Say where a file comes from: by the lock, by Civitai, by a note that its bytes confirm, else from here."""
     origin = request.known.get(model.digest)
     if origin is not None and not origin[0].source.startswith(SCHEME):  # a model of Ollama's is taken whole
-        return _variant(model, *of_one(*origin), "the lock knows where these bytes come from")
+        return _variant(model, *of_one(*origin), "the lock knows where these bytes come from", "lock")
     if match is not None and (known := _asked(model, match.source, request)) is not None:
-        return _variant(model, {"source": match.source}, known, "Civitai knows these bytes")
+        return _variant(model, {"source": match.source}, known, "Civitai knows these bytes", "civitai")
     claim = model.claim
     if claim.model and claim.version and claim.sha256 and f"sha256:{claim.sha256}" == model.digest:
         source = f"civitai:{claim.model}@{claim.version}"
         name = claim.name or model.file.path.rpartition("/")[2]
         file = Artifact(name, model.file.size, model.digest)
         pinned = Pin(source, str(claim.version), (file,), about={"civitai": claim.about})
-        return _variant(model, {"source": source}, pinned, f"{claim.by} says so, and the digest is right")
+        return _variant(model, {"source": source}, pinned, f"{claim.by} says so, and the digest is right", "sidecar")
     return _local(model)
 
 
@@ -180,7 +210,8 @@ def _local(model: _Model) -> Found | Row:
     """Return a variant whose source is the file itself, and say what of its origin is known and does not fit."""
     path = model.path
     artifact = Artifact(path.name, model.file.size, model.digest, url=path.as_uri())
-    return _variant(model, {"source": f"file:{path}"}, Pin(f"file:{path}", None, (artifact,)), _doubt(model, path))
+    pin = Pin(f"file:{path}", None, (artifact,))
+    return _variant(model, {"source": pin.source}, pin, _doubt(model, path), "path")
 
 
 def _doubt(model: _Model, path: Path) -> str:
@@ -201,7 +232,7 @@ def _doubt(model: _Model, path: Path) -> str:
     return f"{claim.by} says {numbers}, and the bytes are others"
 
 
-def _variant(model: _Model, said: Mapping[str, Any], pin: Pin, note: str) -> Found | Row:
+def _variant(model: _Model, said: Mapping[str, Any], pin: Pin, note: str, how: How) -> Found | Row:
     """Return the variant of a file, or why none of these folders can have it under the name that it has."""
     home, path = model.home, model.file.path
     root = str(home.root)
@@ -226,4 +257,4 @@ def _variant(model: _Model, said: Mapping[str, Any], pin: Pin, note: str) -> Fou
         why = f"a location of {home.ui} would have {few(wanted)}; rename it" if wanted else UNNAMEABLE
         return Row("left-out", path, inert(why), where)
     return Found(whole, pin, named=images.named(family, str(said["source"]), ""), location=location, notes=(note,),
-                 where=where)  # fmt: skip
+                 where=where, identified=how)  # fmt: skip

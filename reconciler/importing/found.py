@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 Kind = Literal["imported", "known", "left-out", "problem", "finding"]
 
+How = Literal["", "store", "note", "lock", "hub", "search", "civitai", "sidecar", "path"]
+"""How it is known which bytes these are.
+
+`store`: the store names them by digest; `note`: huggingface_hub's note of the download; `lock`: the lock has the same
+digests; `hub`: a commit of the repository that the directory names; `search`: the Hub was searched for them;
+`civitai`: by their digest; `sidecar`: a note beside them, and their digest; `path`: nobody knows, so where they lie.
+"""
+
 Origin = tuple[Pin, Artifact]
 """Where bytes come from: a pin, and the file of it."""
 
@@ -30,6 +38,8 @@ class Row(NamedTuple):
     what: str
     why: str = ""
     where: str = ""
+    identified: How = ""
+    """How it is known what was imported, a word of `How`; '' where nothing had to be recognised."""
 
 
 class Table(NamedTuple):
@@ -64,6 +74,8 @@ class Found:
     """What people should know: told in the report."""
     where: str = ""
     """Where it was found: a path, a URL, `file:line`."""
+    identified: How = ""
+    """How it is known which bytes these are."""
 
 
 @dataclass(frozen=True)
@@ -89,5 +101,7 @@ class Request:
     """Whether the manifest says by rules where a variant without a location goes."""
     local: bool = False
     """Whether what has no known origin is taken all the same: its source is then the place where it lies."""
+    online: bool = False
+    """Whether the Hub is searched for what has no known origin."""
     also: frozenset[str] = frozenset()
     """What is taken too, though it is left out otherwise: `testing` (records of tests), `missing` (files are gone)."""

@@ -168,7 +168,7 @@ def _variant(root: Path, whole: _Whole, bad: Mapping[str, str], place: tuple[str
     told = license_in(root / whole.card.path) if whole.card is not None and whole.card.path not in bad else None
     return Found(
         {"source": whole.source, **selection(whole.part, None)}, Pin(whole.source, whole.commit, files, told),
-        location=place, where=whole.where,
+        location=place, where=whole.where, identified="store",
     )  # fmt: skip
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reconciler.detect import Detected, detect_directory, rules
+from reconciler.importing import matching
 from reconciler.importing.claims import paths_of
 from reconciler.importing.found import Found, Origin, Request, Row
+from reconciler.importing.matching import Answer, Sought
 from reconciler.importing.parts import Part, denied, exact, is_gits, is_weight, lacks, parts, selection
 from reconciler.inert import few, inert
 from reconciler.naming import Named
@@ -38,6 +40,53 @@ class Folder(NamedTuple):
         return self.root / self.path
 
 
+class Unknown(NamedTuple):
+    """A folder of files whose origin nobody noted; `why` says what is known of it.
+
+    With `whole` it is one repository, whatever lies in it. `row` is told of what lies in it where only known origins
+    are taken; None: everything is taken, as coming from where it lies.
+    """
+
+    folder: Folder
+    why: str = ""
+    whole: bool = False
+    row: Row | None = None
+
+    @property
+    def groups(self) -> list[tuple[str, ...]]:
+        """The files of each of its models."""
+        wanted = [path for path in sorted(self.folder.files) if not is_gits(path)]
+        return [part.files for part in parts(wanted)] if self.whole else groups(wanted)
+
+
+class _Model(NamedTuple):
+    """The files of one whole model: `origin` as the lock knows it."""
+
+    unknown: Unknown
+    paths: tuple[str, ...]
+    what: str
+    where: str
+    seen: Detected
+    digests: Mapping[str, Mapping[Algorithm, Digest]]
+    origin: Origin | None
+
+    @property
+    def sought(self) -> Sought:
+        """What the Hub is asked for."""
+        folder = self.unknown.folder
+        local = {path: (folder.files[path].size, self.digests[path]) for path in self.paths}
+        return Sought(folder.root, folder.path, local)
+
+    @property
+    def named(self) -> Named:
+        """What the rule makes a name from, when it is called as it lies here."""
+        folder, seen = self.unknown.folder, self.seen
+        family = Path(self.paths[0]).stem if len(self.paths) == 1 else folder.here.name
+        owner = folder.here.parent.name if "/" in folder.path else ""
+        quant = seen.quant or "" if seen.format == "gguf" else ""
+        return Named("", family, format=seen.format or "", quant=quant, owner=owner)
+
+
 def groups(paths: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the files of each model: all of them where a configuration says that they are one, else each weight."""
     weights = [path for path in paths if is_weight(path)]
@@ -59,55 +108,110 @@ def by_folder(files: Iterable[ObservedFile]) -> dict[str, dict[str, ObservedFile
     return {folder: held for folder, held in sorted(found.items()) if any(map(is_weight, held))}
 
 
-def models(
-    folder: Folder, request: Request, place: Place, *, whole: bool = False, why: str = ""
-) -> Iterator[Found | Row]:
-    """Yield a variant for each model of a folder, or why it is none; `why` says what is known of their origin.
+def models(folders: Sequence[Unknown], request: Request, place: Place) -> Iterator[Found | Row]:
+    """Yield a variant for each model of folders, or why it is none; the Hub is searched for them where that is wanted.
 
-    With `whole` the folder is one repository, whatever lies in it.
+    Copies of one model are told apart by where they lie.
     """
-    wanted = [path for path in sorted(folder.files) if not is_gits(path)]
-    for group in [part.files for part in parts(wanted)] if whole else groups(wanted):
-        yield model(folder, group, request, place, why)
+    everything = [_checked(each, paths, request) for each in folders for paths in each.groups]
+    open_ = [model for model in everything if isinstance(model, _Model) and model.origin is None]
+    answers, rows = matching.ask([model.sought for model in open_] if request.online else [], request)
+    yield from rows
+    answered = {id(model): answer for model, answer in zip(open_, answers, strict=False)}
+    told: set[Row] = set()
+    for model in everything:
+        if isinstance(model, Row):
+            found: Iterable[Found | Row] = [model]
+        else:
+            found = _taken(model, answered.get(id(model)), place)
+        for each in found:
+            if not isinstance(each, Row) or each not in told:
+                yield each
+            told |= {each} if isinstance(each, Row) else set()
 
 
-def model(folder: Folder, paths: tuple[str, ...], request: Request, place: Place, why: str = "") -> Found | Row:
-    """Return the variant of these files of a folder, or why there is none."""
-    here = folder.here
-    where = str(here / paths[0]) if len(paths) == 1 else str(here)
+def _checked(unknown: Unknown, paths: tuple[str, ...], request: Request) -> _Model | Row:
+    """Return these files of a folder as one model, or why they are none."""
+    folder = unknown.folder
+    where = str(folder.here / paths[0]) if len(paths) == 1 else str(folder.here)
     what = (Path(folder.path) / paths[0]).as_posix() if len(paths) == 1 else folder.path or few(paths)
     unread = [path for path in paths if folder.files[path].path not in folder.known]
-    seen = detect_directory(here, paths)
+    seen = detect_directory(folder.here, paths)
     bad = lacks(paths) or ("" if seen.complete else f"incomplete: {few(seen.problems)}")
     bad = bad or (f"cannot be read: {few(unread)}" if unread else "") or denied(paths, request.pickle)
     if bad:
-        return Row("left-out", what, bad, where)
-    digests = {path: folder.known[folder.files[path].path]["sha256"] for path in paths}
-    notes = tuple(problem for problem in seen.problems if "the name says" in problem)
-    origin = request.known.get(digests[paths[0]]) if len(paths) == 1 else None
-    if origin is not None:
-        if (found := _of_lock(folder, paths[0], origin, place)) is not None:
+        return unknown.row or Row("left-out", what, bad, where)
+    digests = {path: folder.known[folder.files[path].path] for path in paths}
+    origin = request.known.get(digests[paths[0]]["sha256"]) if len(paths) == 1 else None
+    return _Model(unknown, paths, what, where, seen, digests, origin)
+
+
+def _taken(model: _Model, answer: Answer | None, place: Place) -> Iterator[Found | Row]:
+    """Yield the variant of a model: of the source that lock or Hub know where that means this very place, else of here.
+
+    Where only known origins are taken, what lies elsewhere than its source would be is left out.
+    """
+    folder, why = model.unknown.folder, model.unknown.why
+    notes = tuple(problem for problem in model.seen.problems if "the name says" in problem)
+    doubt = ""
+    if model.origin is not None:
+        if (found := _of_lock(folder, model.paths[0], model.origin, place)) is not None:
             notes = (*notes, "the lock knows where these bytes come from")
-            return Found(*found, location=place, notes=notes, where=where)
-        why = f"the same bytes as {origin[1].path} of {origin[0].source}, under a name that only this place knows"
-    said, pin = _of_itself(folder, paths, digests, seen)
-    if (astray := _astray(folder, paths, said, pin, place)) is not None:
-        return Row("left-out", what, astray, where)
-    family = Path(paths[0]).stem if len(paths) == 1 else here.name
-    owner = here.parent.name if "/" in folder.path else ""
-    quant = seen.quant or "" if seen.format == "gguf" else ""
-    named = Named("", family, format=seen.format or "", quant=quant, owner=owner)
-    told = why or "where it came from is not known"
-    return Found(said, pin, named=named, location=place, notes=(*notes, told), where=where)
+            yield Found(*found, location=place, notes=notes, where=model.where, identified="lock")
+            return
+        pin, artifact = model.origin
+        why = doubt = f"the same bytes as {artifact.path} of {pin.source}, under a name that only this place knows"
+    elif answer is not None and answer.listing is not None:
+        yield from answer.twins(model.what, model.where)
+        said, pin, astray = _of_hub(model, answer, place)
+        if not astray:
+            lost = [path for path in model.paths if path not in answer.files]
+            told = (answer.told, *([f"not of it, and left out: {few(lost)}"] if lost else []))
+            yield Found(said, pin, location=place, notes=(*notes, *told), where=model.where, identified="search")
+            return
+        why = doubt = f"{answer.told}, the same bytes as {few([each.path for each in pin.files])}; {astray}"
+    elif answer is not None:
+        doubt = answer.why
+        why = f"{why or _UNKNOWN}; {doubt}"
+    if model.unknown.row is not None:
+        row = model.unknown.row
+        yield row._replace(why="; ".join(filter(None, (row.why, doubt))))
+        return
+    said, pin = _of_itself(folder, model.paths, model.digests, model.seen)
+    if (place_of_it := _astray(folder, model.paths, said, pin, place)) is not None:
+        yield Row("left-out", model.what, place_of_it, model.where)
+        return
+    yield Found(said, pin, named=model.named, location=place, notes=(*notes, why or _UNKNOWN), where=model.where,
+                identified="path")  # fmt: skip
+
+
+_UNKNOWN = "where it came from is not known"
+
+
+def _of_hub(model: _Model, answer: Answer, place: Place) -> tuple[dict[str, Any], Pin, str]:
+    """Return what a manifest says of files with their source on the Hub, the pin, and where a location would have them.
+
+    That is '' where they lie there already.
+    """
+    said, pin = answer.said()
+    if model.seen.format == "gguf":
+        said |= matching.missing_quant(said, pin, model.seen.quant)
+    below = f"{model.unknown.folder.path}/" if model.unknown.folder.path else ""
+    wanted = {path for path, _ in paths_of(said, place[1], pin)}
+    if wanted == {f"{below}{path}" for path in answer.files}:
+        return said, pin, ""
+    shown = inert(few(sorted(wanted))) if wanted else "nowhere"
+    return said, pin, f"in a location of store {place[1]['store']} it would be {shown}"
 
 
 def _of_itself(
-    folder: Folder, paths: Sequence[str], digests: Mapping[str, Digest], seen: Detected
+    folder: Folder, paths: Sequence[str], digests: Mapping[str, Mapping[Algorithm, Digest]], seen: Detected
 ) -> tuple[dict[str, Any], Pin]:
     """Return what a manifest says of files whose source is the place where they lie, and their pin."""
     here = folder.here
     artifacts = tuple(
-        Artifact(path, folder.files[path].size, digests[path], url=(here / path).as_uri()) for path in sorted(paths)
+        Artifact(path, folder.files[path].size, digests[path]["sha256"], url=(here / path).as_uri())
+        for path in sorted(paths)
     )
     said: dict[str, Any] = {"source": f"file:{here / paths[0]}" if len(paths) == 1 else f"file:{here}"}
     if len(paths) > 1:

@@ -238,7 +238,7 @@ def _imported(name: str, new: _New) -> Row:
         told[0] += f", {human_bytes(sum(file.size for file in new.found.pin.files))}"
     elif not any(note.startswith("not locked") for note in new.found.notes):
         told[0] += ", not locked"
-    return Row("imported", name, "; ".join((*told, *new.found.notes)), new.found.where)
+    return Row("imported", name, "; ".join((*told, *new.found.notes)), new.found.where, new.found.identified)
 
 
 def _texts(

@@ -169,7 +169,7 @@ def _found(
     named = Named(
         "", naming.family_of(pin.source), "ollama", container, quant or told or "", owner=owner or host, branch=host,
     )  # fmt: skip
-    return Found(said, pin, named=named, location=place, notes=notes, where=where)
+    return Found(said, pin, named=named, location=place, notes=notes, where=where, identified="store")
 
 
 def _said(name: Name) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler import references
 from reconciler.errors import AccessError, NotFoundError, OfflineError, SourceError
-from reconciler.importing.found import Origin
+from reconciler.importing.found import How, Origin
 from reconciler.importing.parts import is_gits, is_weight
 from reconciler.inert import few, inert
 from reconciler.state import Algorithm, Artifact, Digest
@@ -52,6 +52,7 @@ class Match(NamedTuple):
     """As the Hub spells it; '' for the default one."""
     is_whole: bool = True
     """Whether everything that the repository holds was compared, and not only what a lock knows of it."""
+    how: How = "hub"
 
 
 def notes(folder: Path, paths: Sequence[str]) -> dict[str, Noted]:
@@ -78,7 +79,7 @@ def by_notes(local: Local, noted: Mapping[str, Noted]) -> Match | None:
         return None
     files = {path: Artifact(path, local[path][0], note.digest) for path, note in held.items()}
     strange = tuple(sorted(path for path in local if path not in held and not is_gits(path)))
-    return Match(next(iter(noted.values())).commit, files, strange)
+    return Match(next(iter(noted.values())).commit, files, strange, how="note")
 
 
 def by_lock(repository: str, branch: str, local: Local, known: Mapping[Digest, Origin]) -> Match | None:
@@ -94,7 +95,7 @@ def by_lock(repository: str, branch: str, local: Local, known: Mapping[Digest, O
         match, lacking = _matched(local, tuple(held.values()), revision, license_)
         spelt = references.branch(references.parse(source))
         if not lacking and any(map(is_weight, match.files)) and spelt.replace("/", "_") == branch:
-            return match._replace(branch=spelt, is_whole=False)
+            return match._replace(branch=spelt, is_whole=False, how="lock")
     return None
 
 

@@ -122,7 +122,7 @@ def gather(
     for shelf in shelves:
         answer = answers.get(shelf.path) or untold(root, shelf)
         if isinstance(answer, Row):
-            if request.local and answer.kind == "left-out":
+            if (request.local or request.online) and answer.kind == "left-out":
                 unknown.append((shelf, answer))
             else:
                 yield answer
@@ -136,10 +136,13 @@ def gather(
     place = (name, {"store": chosen, "root": str(root)})
     for one in ready:
         yield _placed(root, one, name, chosen)
-    for shelf, row in unknown:
-        yield from loose.models(
-            loose.Folder(root, shelf.path, shelf.files, known), request, place, whole=True, why=row.why
+    nameless = [
+        loose.Unknown(
+            loose.Folder(root, shelf.path, shelf.files, known), row.why, whole=True, row=None if request.local else row
         )
+        for shelf, row in unknown
+    ]
+    yield from loose.models(nameless, request, place)
 
 
 def _repositories(request: Request) -> frozenset[str]:
@@ -217,7 +220,7 @@ def _variants(root: Path, shelf: Shelf, match: Match, request: Request) -> Itera
             said["quant"] = seen.quant
         notes = tuple(problem for problem in seen.problems if "the name says" in problem)
         paths = frozenset(f"{shelf.path}/{path}" for path in part.files)
-        yield _Ready(Found(said, pin, notes=notes, where=where), pin, paths)
+        yield _Ready(Found(said, pin, notes=notes, where=where, identified=match.how), pin, paths)
 
 
 def _fits(one: _Ready, store: str) -> bool:
@@ -236,7 +239,7 @@ def _placed(root: Path, one: _Ready, name: str, store: str) -> Found | Row:
         found = one.found
         return Found(
             found.variant, found.pin, location=(name, {"store": store, "root": str(root)}), notes=found.notes,
-            where=found.where,
+            where=found.where, identified=found.identified,
         )  # fmt: skip
     wanted = {path for path, _ in paths_of(one.found.variant, {"store": store}, one.pin)}
     lies, belongs = sorted(one.paths - wanted), sorted(wanted - one.paths)

@@ -44,27 +44,35 @@ def _shelved(
 ) -> Iterator[Found | Row]:
     """Yield the models of directories <owner>/<repo>, and what lies beside them."""
     weights = [file.path for file in rest if is_weight(file.path)]
-    if not request.local:
-        why = "not in a directory <owner>/<repo>; import it from a place of its own, or `--local` takes it here"
+    why = "not in a directory <owner>/<repo>; import it from a place of its own, or `--local` takes it here"
+    looks = request.local or request.online
+    if not looks:
         yield from several("", weights, why, str(root))
     folders = loose.by_folder(rest)
-    taken = {file.path for held in folders.values() for file in held.values()} if request.local else set(weights)
+    taken = {file.path for held in folders.values() for file in held.values()} if looks else set(weights)
     yield from several("", [file.path for file in rest if file.path not in taken], "belongs to no model", str(root))
     store = request.arranged.get(os.path.realpath(root), "huggingface")
     for each in shelves.gather(root, shelved, request, name=name):
         store = each.location[1]["store"] if isinstance(each, Found) and each.location else store
         yield each
-    if request.local:
-        yield from _folders(root, folders, (name, {"store": store, "root": str(root)}), request)
+    if looks:
+        yield from _folders(root, folders, (name, {"store": store, "root": str(root)}), request, why)
 
 
 def _folders(
-    root: Path, folders: Mapping[str, Mapping[str, ObservedFile]], place: loose.Place, request: Request
+    root: Path, folders: Mapping[str, Mapping[str, ObservedFile]], place: loose.Place, request: Request, why: str
 ) -> Iterator[Found | Row]:
-    """Yield the models of directories, each taken for itself, as coming from where they lie."""
-    known = digests_of(root, [file for held in folders.values() for file in held.values()], request, both=False)
-    for path, held in folders.items():
-        yield from loose.models(loose.Folder(root, path, held, known), request, place)
+    """Yield the models of directories, each taken for itself; `why` those of unknown origin are left out."""
+    files = [file for held in folders.values() for file in held.values()]
+    known = digests_of(root, files, request, both=request.online)
+    unknown = [
+        loose.Unknown(
+            loose.Folder(root, path, held, known),
+            row=None if request.local else Row("left-out", path or str(root), why, str(root / path)),
+        )
+        for path, held in folders.items()
+    ]
+    yield from loose.models(unknown, request, place)
 
 
 def _refuse_stores(root: Path) -> None:
@@ -90,7 +98,7 @@ def _side_by_side(root: Path, files: Sequence[ObservedFile], name: str, request:
     deeper = [folder for folder in folders if folder]
     if deeper and request.local:
         store = request.arranged.get(os.path.realpath(root), "huggingface")
-        yield from _folders(root, folders, (name, {"store": store, "root": str(root)}), request)
+        yield from _folders(root, folders, (name, {"store": store, "root": str(root)}), request, "")
         return
     for path in deeper:
         why = "a directory of its own, and no <owner>/<repo>; import it by itself: `reconciler import tree DIR`"
@@ -99,10 +107,9 @@ def _side_by_side(root: Path, files: Sequence[ObservedFile], name: str, request:
     wanted = [path for path in sorted(top) if not is_gits(path)]
     taken = {path for group in loose.groups(wanted) for path in group}
     yield from several("", [path for path in wanted if path not in taken], "belongs to no model", str(root))
-    known = digests_of(root, [top[path] for path in sorted(taken)], request, both=False)
+    known = digests_of(root, [top[path] for path in sorted(taken)], request, both=request.online)
     noted = os.path.isdir(root / NOTES)  # noqa: PTH112  Path.is_dir raises where nobody may look
     why = "it came from the Hub, and nobody noted which repository" if noted else ""
     place = (name, {"store": "flat", "root": str(root)})
-    yield from loose.models(
-        loose.Folder(root, "", {path: top[path] for path in wanted}, known), request, place, why=why
-    )
+    folder = loose.Folder(root, "", {path: top[path] for path in wanted}, known)
+    yield from loose.models([loose.Unknown(folder, why)], request, place)

@@ -45,6 +45,17 @@ class About(NamedTuple):
     """`auto` or `manual` where everybody must agree to something first, and how that is granted; '' for open ones."""
 
 
+class Hit(NamedTuple):
+    """A repository that a search found: its downloads of the last month, and the paths of its files.
+
+    `paths` is None where the Hub did not tell them.
+    """
+
+    repo: str
+    downloads: int
+    paths: tuple[str, ...] | None
+
+
 @dataclass
 class _Guard:
     """What may happen while we call huggingface_hub in this thread; and the kinds of tree entries that it drops."""
@@ -149,6 +160,32 @@ def commits(repo: str, revision: str | None, world: World) -> tuple[str, ...]:
     with _guarded(repo, world):
         found = _told(lambda api: api.list_repo_commits(repo, revision=revision), f"hf:{repo}", repo, world)
     return tuple(commit.commit_id for commit in found if isinstance(commit.commit_id, str))
+
+
+def search(words: str, limit: int, world: World) -> tuple[Hit, ...]:
+    """Return at most `limit` repositories whose name contains `words`, the most downloaded first.
+
+    Two callers ask once (https://huggingface.co/docs/huggingface_hub/guides/search). Raise RateLimitedError or
+    SourceError.
+    """
+
+    def ask(api: HfApi) -> tuple[Hit, ...]:
+        found = api.list_models(search=words, sort="downloads", limit=limit, full=True)
+        return tuple(_hit(each) for each in found)
+
+    def once() -> tuple[Hit, ...]:
+        if world.offline:
+            raise refusals.offline(world.endpoint)
+        with _guarded("", world):
+            return _told(ask, f"a search for {inert(words)!r}", "", world)
+
+    return world.memory.once(("search", world.endpoint, words.casefold(), limit), once)
+
+
+def _hit(info: Any) -> Hit:
+    downloads = info.downloads if isinstance(info.downloads, int) else 0
+    paths = None if info.siblings is None else tuple(str(each.rfilename) for each in info.siblings)
+    return Hit(str(info.id), downloads, paths)
 
 
 def _about(repo: str, revision: str | None, world: World) -> About:

@@ -1,0 +1,244 @@
+"""Ask the Hub which repository holds these very bytes: it is searched by name, and only equal digests are a match.
+
+The Hub has no look-up by digest. What is asked is bounded, for each model and for a run; no weights are fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from reconciler.detect import told_by_names
+from reconciler.errors import AccessError, NotFoundError, OfflineError, RateLimitedError, SourceError
+from reconciler.importing.clues import clues
+from reconciler.importing.found import Request, Row
+from reconciler.importing.parts import Part, is_weight, selection
+from reconciler.importing.revisions import Local
+from reconciler.inert import few
+from reconciler.state import GATED, Artifact, Digest, Pin
+
+if TYPE_CHECKING:
+    from reconciler.sources import World
+    from reconciler.sources.hubapi import Hit
+    from reconciler.sources.huggingface import Listing
+
+MODELS = 50
+"""Models of one run that the Hub is asked about; copies of one count once."""
+REPOSITORIES = 8
+"""Repositories that are listed for one model."""
+PAGE = 20
+"""Repositories that one search answers with."""
+_THREADS = 4
+
+
+class Sought(NamedTuple):
+    """One model whose origin nobody knows: its files in `folder` (below `root`) by their path there."""
+
+    root: Path
+    folder: str
+    local: Local
+
+    @property
+    def key(self) -> frozenset[Digest]:
+        """What its copies have in common: the digests of the weights."""
+        return frozenset(digests["sha256"] for path, (_, digests) in self.local.items() if is_weight(path))
+
+
+class Answer(NamedTuple):
+    """What the Hub has of a model: the repository that holds it, and each file as it is called there.
+
+    `listing` is None when there is no match; `why` then says how many repositories were looked at. `others` are
+    repositories that hold the same.
+    """
+
+    listing: Listing | None
+    files: Mapping[str, Artifact]
+    others: tuple[str, ...] = ()
+    why: str = ""
+
+    @property
+    def source(self) -> str:
+        """The source, as a manifest names it."""
+        return f"hf:{self.listing.repo}" if self.listing else ""
+
+    @property
+    def told(self) -> str:
+        """How the match was made, for people."""
+        return f"found on the Hub by its content: {self.source}@{self.listing.revision[:7]}" if self.listing else ""
+
+    def said(self) -> tuple[dict[str, Any], Pin]:
+        """Return what a manifest says of these files of the repository, and their pin."""
+        assert self.listing is not None
+        files = tuple(sorted(self.files.values()))
+        paths = tuple(file.path for file in files)
+        everything = [file.path for file in self.listing.files]
+        about = {GATED: self.listing.gated} if self.listing.gated else {}
+        pin = Pin(self.source, self.listing.revision, files, self.listing.license, about=about)
+        return {"source": self.source, **selection(Part(paths, alone=False), everything)}, pin
+
+    def twins(self, what: str, where: str) -> Iterator[Row]:
+        """Yield the finding that several repositories hold the same bytes."""
+        if self.others:
+            others = few([f"hf:{each}" for each in self.others])
+            why = f"the same bytes are in {self.source}, which is taken, and in {others}"
+            yield Row("finding", what, why, where)
+
+
+def missing_quant(said: Mapping[str, Any], pin: Pin, quant: str | None) -> dict[str, str]:
+    """Return the `quant` that a manifest must say because no name tells it; nothing where one does."""
+    named = told_by_names(str(said["source"]), [file.path for file in pin.files])[1]
+    return {"quant": quant} if quant and named is None else {}
+
+
+def ask(models: Sequence[Sought], request: Request) -> tuple[list[Answer], list[Row]]:
+    """Ask the Hub about models, and return an answer for each, and rows that tell why some were not asked about.
+
+    Where it refuses, or cannot be reached, nothing more is asked in this run.
+    """
+    if not models:
+        return [], []
+    run = request.world.memory.once(("matching", request.world.endpoint), _Run)
+    for model in models:
+        if model.key not in run.chosen and len(run.chosen) < MODELS:
+            run.chosen.append(model.key)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        answers = list(threads.map(lambda model: _answer(model, run, request.world), models))
+    return answers, list(_trouble(models, answers, run))
+
+
+@dataclass
+class _Run:
+    """What one run has asked about: models by their digests; and why nothing more is asked."""
+
+    chosen: list[frozenset[Digest]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+_UNASKED = "not asked about"
+
+
+def _trouble(models: Sequence[Sought], answers: Iterable[Answer], run: _Run) -> Iterator[Row]:
+    skipped = sum(answer.why == _UNASKED for answer in answers)
+    if not skipped:
+        return
+    count = "1 model was" if skipped == 1 else f"{skipped} models were"
+    where = few([str(root) for root in dict.fromkeys(model.root for model in models)])
+    if run.refused:
+        why = f"could not be asked for a match: {run.refused[0]}; {count} taken over as without --online"
+        yield Row("problem", "the Hub", why, where)
+    else:
+        why = f"{MODELS} models were asked about, which is the most for one run; {count} taken over without asking"
+        yield Row("finding", "the Hub", why, where)
+
+
+def _answer(model: Sought, run: _Run, world: World) -> Answer:
+    """Return what the Hub has of a model; its copies are asked about once."""
+    if model.key not in run.chosen or run.refused:
+        return Answer(None, {}, why=_UNASKED)
+    silent = replace(world, warn=lambda _: None)  # what is odd about a mere candidate is nobody's business
+    try:
+        looked, holders = world.memory.once(("match", world.endpoint, model.key), lambda: _hunt(model, silent))
+    except SourceError as error:
+        problem = error.problems[0]
+        run.refused.append(f"{problem.summary} ({problem.hint})" if problem.hint else problem.summary)
+        return Answer(None, {}, why=_UNASKED)
+    matches = [(listing, held) for listing in holders if (held := _held(model.local, listing.files))]
+    if matches:
+        [(listing, files), *rest] = matches
+        return Answer(listing, files, tuple(other.repo for other, _ in rest))
+    seen = "1 repository" if looked == 1 else f"{looked} repositories"
+    why = f"no match among {seen} of the Hub that were looked at" if looked else "no repository of the Hub has its name"
+    return Answer(None, {}, why=why)
+
+
+def _hunt(model: Sought, world: World) -> tuple[int, tuple[Listing, ...]]:
+    """Return how many repositories were looked at, and those that hold all weights of a model.
+
+    The best comes first: what something names, in the order of the naming; then the most downloaded.
+    """
+    from reconciler.sources import hubapi
+
+    told = clues(model.root, model.folder, tuple(model.local))
+    hits = {hit.repo: hit for word in told.words for hit in hubapi.search(word, PAGE, world)}
+    weights = [path for path in model.local if is_weight(path)]
+    likely = [hit for hit in hits.values() if hit.repo not in told.repositories and _may_hold(hit, weights)]
+    likely.sort(key=lambda hit: (not _has_name(hit, weights), -hit.downloads, hit.repo))
+    listings = _listings([*told.repositories, *(hit.repo for hit in likely)][:REPOSITORIES], world)
+    places = {repo: number for number, repo in enumerate(told.repositories)}
+    holders = [(repo, listing) for repo, listing in listings.items() if _held(model.local, listing.files)]
+    holders.sort(
+        key=lambda held: (
+            places.get(held[0], len(places)), -hits[held[0]].downloads if held[0] in hits else 0, held[0],
+        )
+    )  # fmt: skip
+    best: dict[str, Listing] = {}
+    for _, listing in holders:
+        best.setdefault(listing.repo, listing)  # an old name leads to the same repository
+    return len(listings), tuple(best.values())
+
+
+def _may_hold(hit: Hit, weights: Sequence[str]) -> bool:
+    """Whether a repository has as many files of the same kinds, as far as the search told."""
+    ends = [Path(path).suffix.lower() for path in weights]
+    return hit.paths is None or all(
+        sum(path.lower().endswith(end) for path in hit.paths) >= ends.count(end) for end in ends
+    )
+
+
+def _has_name(hit: Hit, weights: Sequence[str]) -> bool:
+    names = {path.rpartition("/")[2] for path in weights}
+    return hit.paths is not None and not names.isdisjoint(path.rpartition("/")[2] for path in hit.paths)
+
+
+def _listings(repositories: Iterable[str], world: World) -> dict[str, Listing]:
+    """List repositories as they are now; one that cannot be seen or taken is left out.
+
+    Raise SourceError when the Hub asks us to wait for too long, and when not one could be listed for another reason.
+    """
+    from reconciler.sources import huggingface
+
+    found: dict[str, Listing] = {}
+    failed: SourceError | None = None
+    for repository in repositories:
+        try:
+            found[repository] = huggingface.listing(f"hf:{repository}", None, world)
+        except (RateLimitedError, OfflineError):
+            raise
+        except (AccessError, NotFoundError):
+            continue
+        except SourceError as error:
+            failed = error
+    if failed is not None and not found:
+        raise failed
+    return found
+
+
+def _held(local: Local, files: Sequence[Artifact]) -> Mapping[str, Artifact] | None:
+    """Return each local file that a repository holds, as it is called there; None when it lacks one of the weights.
+
+    Weights must have an equal sha256, whatever they are called; of several files of one content the name decides.
+    """
+    by_digest: dict[Digest, list[Artifact]] = {}
+    for file in files:
+        by_digest.setdefault(file.digest, []).append(file)
+    held: dict[str, Artifact] = {}
+    taken: set[str] = set()
+    for path, (size, digests) in sorted(local.items(), key=lambda item: (not is_weight(item[0]), item[0])):
+        kinds = [digests["sha256"]] if is_weight(path) else list(digests.values())
+        same = [
+            file for digest in kinds for file in by_digest.get(digest, ())
+            if file.size == size and file.path not in taken and (is_weight(path) or _base(file.path) == _base(path))
+        ]  # fmt: skip
+        if same:
+            held[path] = min(same, key=lambda file: (file.path != path, _base(file.path) != _base(path), file.path))
+            taken.add(held[path].path)
+        elif is_weight(path):
+            return None
+    return held
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]
