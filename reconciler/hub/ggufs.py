@@ -91,7 +91,8 @@ def gguf(
     """Return a GGUF file of a two-layer model in `quant` (`Q4_K_M`, `UD-Q4_K_XL`, `IQ4_XS`, `MXFP4`, `BF16`, …).
 
     `tensors` (name -> shape, row length first) replaces the model's own; `size` in bytes lets the feed-forward layers
-    grow until the file has at least that. `general` are more texts of the header, by their key. Raises ValueError for a quant that does not exist.
+    grow until the file has at least that. `general` are more texts of the header, by their key. Raises ValueError for
+    a quant that does not exist.
     """
     mix = mix_of(quant)
     feed_forward = _HIDDEN
