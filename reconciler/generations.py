@@ -18,6 +18,7 @@ from typing import Any
 from reconciler.disk import Root, rename, sync_fd, telling, write_all
 from reconciler.errors import DiskError, RegistryError
 from reconciler.paths import check_relative
+from reconciler.registry import check_directory
 from reconciler.registry.block import decode, encode
 from reconciler.registry.jsontext import parse, plain_text
 from reconciler.state import Record
@@ -48,11 +49,11 @@ def next_number(registry_path: Path) -> int:
 
 
 def listing(registry_path: Path) -> tuple[int, ...]:
-    """Return the numbers of the generations that are there, ascending."""
-    try:
-        names = os.listdir(registry_path / FOLDER)
-    except FileNotFoundError:
-        return ()
+    """Return the numbers of the generations that are there, ascending. Raise RegistryError, DiskError."""
+    check_directory(registry_path)
+    folder = registry_path / FOLDER
+    with telling(str(folder)):
+        names = os.listdir(folder) if os.path.lexists(folder) else []
     return tuple(sorted(int(name) for name in names if _NAME.fullmatch(name)))
 
 

@@ -107,21 +107,16 @@ def read(path: Path) -> tuple[list[Line], bool]:
 
 
 def unfinished(directory: Path) -> tuple[Path, ...]:
-    """Return the journals in `directory` that no `end` finishes, sorted by name; () when there is no directory."""
-    try:
-        paths = sorted(path for path in directory.iterdir() if path.suffix == SUFFIX)
-    except FileNotFoundError:
-        return ()
-    return tuple(path for path in paths if not _is_finished(path))
+    """Return the journals in `directory` that no `end` finishes, sorted by name; () when there is no directory.
+
+    Raise DiskError, RegistryError.
+    """
+    return tuple(path for path in _journals(directory) if not _is_finished(path))
 
 
 def finished(directory: Path) -> tuple[Path, ...]:
     """Return the journals in `directory` that are at their end; only a kill leaves any."""
-    left = set(unfinished(directory))
-    try:
-        return tuple(sorted(path for path in directory.iterdir() if path.suffix == SUFFIX and path not in left))
-    except FileNotFoundError:
-        return ()
+    return tuple(path for path in _journals(directory) if _is_finished(path))
 
 
 def remove(path: Path) -> None:
@@ -129,6 +124,12 @@ def remove(path: Path) -> None:
     with Root.open(path.parent) as root:
         root.unlink(path.name, missing_ok=True)
         root.fsync_dir("")
+
+
+def _journals(directory: Path) -> list[Path]:
+    with telling(str(directory)):
+        names = os.listdir(directory) if os.path.lexists(directory) else []
+    return sorted(directory / name for name in names if name.endswith(SUFFIX))
 
 
 def _is_finished(path: Path) -> bool:

@@ -9,9 +9,10 @@ import errno
 import io
 import os
 import pwd
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -226,3 +227,24 @@ def test_output_on_a_full_disk_ends_with_our_code_and_nothing_of_python(box: Box
     done = a_process(box, "list", ">/dev/full")
     assert done.returncode == 1
     assert done.stderr == b"error: standard output: cannot be written: No space left on device\n"
+
+
+# -- the registry -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"), [(Path.touch, "a file"), (lambda path: path.symlink_to("nowhere"), "a link that leads nowhere")]
+)
+def test_a_registry_that_is_no_directory_is_told_in_the_same_words_by_all(
+    box: Box, spoil: Callable[[Path], None], what: str
+) -> None:
+    shutil.rmtree(box.here / "registry")
+    spoil(box.here / "registry")
+
+    told = told_of_all(box)
+
+    assert {"plan", "apply", "status", "list", "verify", "undo", "gc", "forget", "history", "doctor"} <= told.keys()
+    for command, each in told.items():
+        said = each.err + each.out
+        assert f"{box.here}/registry: {what}, where the registry should be a directory" in said, command
+        assert "RECONCILER_REGISTRY" in said, command

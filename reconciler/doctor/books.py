@@ -23,7 +23,8 @@ def examine(loaded: Loaded) -> tuple[Registry, list[Check]]:
     found: list[Registry] = []
     checks = guarded("registry", lambda: _loaded(loaded, found))
     held = _held(path / "lock")
-    checks += held or guarded("journal", lambda: _journal(path))
+    if path.is_dir():
+        checks += held or guarded("journal", lambda: _journal(path))
     return (found[0] if found else Registry(path)), checks
 
 

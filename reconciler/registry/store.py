@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from reconciler.disk import Root, exclusive_lock, hash_bytes
 from reconciler.errors import NEWER, NewerError, Problem, RegistryError, StaleError
+from reconciler.oserrors import nearest
 from reconciler.registry import backups, statefile
 from reconciler.registry.backups import read_file
 from reconciler.registry.block import decode
@@ -74,11 +76,22 @@ class Registry:
     basis: Basis = field(default_factory=Basis, compare=False, repr=False)
 
 
+def check_directory(path: Path) -> None:
+    """Raise RegistryError where no directory `path` can be, since something else has its name, or one above it."""
+    there = nearest(path)
+    if os.path.isdir(there):  # noqa: PTH112  never raises; what may not be looked at is told by who reads it
+        return
+    what = "a link that leads nowhere" if there.is_symlink() else "a file"
+    hint = "move it away, or name another directory (`registry:` in the manifest, RECONCILER_REGISTRY)"
+    raise RegistryError(f"{what}, where the registry should be a directory", where=str(there), hint=hint)
+
+
 def load(path: Path) -> Registry:
     """Return the registry in the directory `path`; an empty one of serial 0 when there is no such directory.
 
-    Never writes. Raise RegistryError for what is damaged, naming the newest good backup.
+    Never writes. Raise RegistryError for what is no directory, and for what is damaged, naming the newest good backup.
     """
+    check_directory(path)
     raw_state, raw_curated = read_file(path / STATE), read_file(path / CURATED)
     state = _parsed(path, STATE, raw_state, statefile.loads)
     curated = _parsed(path, CURATED, raw_curated, parse_entries) or ()
@@ -136,7 +149,8 @@ def with_locations(registry: Registry, locations: Mapping[str, LocationId]) -> R
 
 @contextlib.contextmanager
 def locked(path: Path, *, holder: str = "reconciler") -> Iterator[int]:
-    """Hold the registry at `path` for writing; raise BusyError naming who has it."""
+    """Hold the registry at `path` for writing; raise BusyError naming who has it, RegistryError for no directory."""
+    check_directory(path)
     with exclusive_lock(path / "lock", holder=holder) as fd:
         yield fd
 
