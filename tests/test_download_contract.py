@@ -27,6 +27,8 @@ from download_kit import (
 )  # fmt: skip
 
 from reconciler.download import Downloader, Progress
+from reconciler.download.engine import WithPool
+from reconciler.download.partial import RESUME
 from reconciler.download.program import find_aria2c
 from reconciler.errors import AccessError, DigestError, NotFoundError, RateLimitedError, TransferError
 from reconciler.hub.server import Hub
@@ -176,6 +178,17 @@ def test_a_fault_that_lasts_ends_in_an_error_and_never_in_a_staged_file(
     if kind == "html":
         assert "web page" in problem.summary
         assert "licence" in problem.hint
+
+
+@pytest.mark.parametrize(("size", "kept"), [(RESUME - 1, False), (RESUME, True)])
+def test_that_partial_files_are_kept_is_said_of_those_that_are(hub: Hub, world: Path, size: int, kept: bool) -> None:
+    data = content(size)
+    sha = hub.add(REPO, {"a.bin": data})
+    hub.fault("status", times=-1, path="a.bin", code=500)
+
+    [result] = fetch(WithPool(dataclasses.replace(QUICK, retries=1)), [want(hub, sha, "a.bin", data, world)])
+
+    assert ("partial files are kept" in failed(result).error.problems[0].hint) is kept
 
 
 @pytest.mark.faults

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.download import Arrived, Limits, Wanted, staged, verify
-from reconciler.download.partial import Partial
+from reconciler.download.partial import RESUME, Partial
 from reconciler.download.retry import REFUSED, TRANSIENT, Budget, expiry, rate_limit_reset, retry_after
 from reconciler.download.watch import Teller
 from reconciler.download.wire import Answer, Line, Reset, origin
@@ -236,12 +236,17 @@ def refusal(wanted: Wanted, refused: Refused) -> ReconcilerError:
         return NotFoundError(Problem(wanted.key, summary, "it was removed or renamed upstream, or access is missing"))
     if refused.status == 429:
         wait = f"it asks to wait {refused.asked:.0f} s; " if refused.asked else ""
-        return RateLimitedError(Problem(wanted.key, summary, f"{wait}run the same again later; partial files are kept"))
-    return TransferError(Problem(wanted.key, summary, "run the same again later; partial files are kept"))
+        return RateLimitedError(Problem(wanted.key, summary, wait + _once_more(wanted, " later")))
+    return TransferError(Problem(wanted.key, summary, _once_more(wanted, " later")))
 
 
 def _broken(wanted: Wanted, words: str) -> TransferError:
-    return TransferError(Problem(wanted.key, words, "run the same again; partial files are kept"))
+    return TransferError(Problem(wanted.key, words, _once_more(wanted)))
+
+
+def _once_more(wanted: Wanted, when: str = "") -> str:
+    """Return what to try; a small file begins anew."""
+    return f"run the same again{when}" + ("; partial files are kept" if wanted.size >= RESUME else "")
 
 
 def _may_be_stale(refused: Refused, located: Located) -> bool:
