@@ -31,3 +31,16 @@ def test_an_entry_of_the_same_revision_says_what_of_it_is_another(box: Box) -> N
     assert line.startswith("~ tiny-chat  ")
     assert line.endswith(f"(license mit -> {now.license or '(none)'})")
     assert box.run("lock", "box.yaml", "--upgrade").out.endswith("3 entries, nothing changed.\n")
+
+
+@pytest.mark.parametrize("command", [("outdated",), ("lock", "--check")])
+def test_a_repository_with_another_name_is_told_to_programs_too(box: Box, command: tuple[str, ...]) -> None:
+    box.run("lock", "box.yaml")
+    box.hub.rename("acme/Tiny-Chat", "acme/Small-Chat")
+
+    told = box.run(command[0], "box.yaml", *command[1:], "--json")
+
+    assert told.code == 0, told.err
+    [warning] = told.json["warnings"]
+    assert warning.startswith("hf:acme/Tiny-Chat is now called hf:acme/Small-Chat")
+    assert warning in told.err

@@ -50,13 +50,14 @@ def command(
     loaded = load(manifest)
     path = lockfile.path_for(loaded.path)
     lock = lockfile.read(path)
-    world = session.upstream(loaded, offline=offline)
+    warned: list[str] = []
+    world = session.upstream(loaded, offline=offline, warn=lambda text: session.caution(text, warned))
     if check:
-        return _check(loaded, lock, world, json)
+        return _check(loaded, lock, world, warned if json else None)
     from reconciler.pinning import pin
 
     locked = pin(loaded, world, upgrade=upgrade, names=wanted)
-    _tell(locked, json)
+    _tell(locked, warned if json else None)
     if locked.problems:
         raise SourceError(locked.problems)
     return 0
@@ -71,12 +72,13 @@ def _split(manifest: str | None, names: list[str], upgrade: bool) -> tuple[str |
     return (None, [manifest, *names]) if upgrade else (manifest, names)
 
 
-def _check(loaded: Loaded, lock: Any, world: World, json: bool) -> int:
+def _check(loaded: Loaded, lock: Any, world: World, warned: list[str] | None) -> int:
+    """Print what has moved; for programs, with what was warned of, where that is a list."""
     from reconciler import resolve
 
     moved = resolve.check(loaded, lock, world)
-    if json:
-        session.say_json({"moved": [_moved(entry) for entry in moved]})
+    if warned is not None:
+        session.say_json({"moved": [_moved(entry) for entry in moved], "warnings": warned})
     elif not moved:
         session.say(["The lock is what upstream has."])
     else:
@@ -105,11 +107,12 @@ def _moved(entry: Moved) -> Mapping[str, Any]:
     }  # fmt: skip
 
 
-def _tell(locked: Locked, json: bool) -> None:
-    if json:
+def _tell(locked: Locked, warned: list[str] | None) -> None:
+    if warned is not None:
         session.say_json({
             "lock": str(locked.path), "changed": list(locked.changed), "dropped": list(locked.dropped),
             "entries": len(locked.pins), "problems": [problem._asdict() for problem in locked.problems],
+            "warnings": warned,
         })  # fmt: skip
         return
     session.say(_lines(locked))

@@ -32,13 +32,16 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
 
     loaded = load(manifest)
     lock = lockfile.read(lockfile.path_for(loaded.path))
-    moved, problems = resolve.compared(loaded, lock, session.upstream(loaded, offline=False))
+    warned: list[str] = []
+    world = session.upstream(loaded, offline=False, warn=lambda text: session.caution(text, warned))
+    moved, problems = resolve.compared(loaded, lock, world)
     if json:
         session.say_json({
             "manifest": {"path": str(loaded.path), "name": loaded.name},
             "variants": len(loaded.manifest.variants),
             "moved": [_value(entry, loaded.manifest.variants[entry.variant].source) for entry in moved],
             "unknown": [{"variant": name, **problem._asdict()} for name, problem in problems.items()],
+            "warnings": warned,
         })  # fmt: skip
     elif moved or not problems:
         session.say(_text(moved, len(loaded.manifest.variants)))
