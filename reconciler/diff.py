@@ -18,7 +18,7 @@ from reconciler.leaving import (
     whole_name,
 )
 from reconciler.obstacles import REPLACED, Situations, obstacle
-from reconciler.plan import ORDER, Action, Bytes, FileRow, Step
+from reconciler.plan import NOWHERE, ORDER, Action, Bytes, FileRow, Step
 from reconciler.reuse import Provision, Shelf
 from reconciler.state import (
     Address,
@@ -139,7 +139,7 @@ def _leaving_origins(world: World, found: Mapping[Address, _Found]) -> Mapping[s
 
 def _undecided_step(world: World, entry: Undecided) -> Step:
     held = world.by_variant.get(entry.variant)
-    location = entry.location or (held.location if held else "?")
+    location = entry.location or (held.location if held else NOWHERE)
     before = facts_recorded(held) if held else None
     action = Action.KEEP if held else Action.DOWNLOAD
     reason = "undecided" if held else "missing"

@@ -29,6 +29,9 @@ ORDER: Mapping[Action, int] = {action: position for position, action in enumerat
 REGISTRY = ".registry"
 """The location part of the address of an entry that is not ours; no location can have this name."""
 
+NOWHERE = "?"
+"""The location part of the address of a variant of which nobody can tell yet where it goes."""
+
 Method = Literal["fetch", "link", "copy", "move", "none"]
 
 

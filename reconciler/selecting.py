@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from reconciler.errors import InputError, Problem
 from reconciler.inert import few, suggest
-from reconciler.plan import Selection
+from reconciler.plan import NOWHERE, Selection
 from reconciler.safety import selects
 from reconciler.state import Address, Desired, Undecided
 
@@ -26,7 +26,7 @@ def is_selected_undecided(selection: Selection, entry: Undecided) -> bool:
     if entry.location:
         return is_selected(selection, Address(entry.variant, entry.location))
     targets = tuple(pattern.rpartition("@")[0] or pattern for pattern in selection.target)
-    return is_selected(Selection(targets, selection.exclude), Address(entry.variant, "?"))
+    return is_selected(Selection(targets, selection.exclude), Address(entry.variant, NOWHERE))
 
 
 def scope(

@@ -8,7 +8,7 @@ from typing import Any
 import plan_kit as kit
 import pytest
 
-from reconciler.plan import Action, Bytes, Facts, Plan
+from reconciler.plan import NOWHERE, Action, Bytes, Facts, Plan
 from reconciler.render.lines import arrow, cells, changes, shorten
 from reconciler.render.text import plan_text
 
@@ -216,6 +216,12 @@ def test_room_is_told_for_each_file_system_and_not_for_each_location() -> None:
 def test_an_unreadable_location_is_shown_even_without_steps() -> None:
     lines = shown(kit.plan([], {"usb": kit.place("/media/usb", readable=False, why="not mounted")}))
     assert any("unreadable: not mounted" in line for line in lines)
+
+
+def test_variants_of_which_nobody_knows_where_they_go_stand_under_a_heading_that_says_so() -> None:
+    steps = [kit.download(f"chat@{NOWHERE}", blocked="no format is known")]
+    lines = shown(kit.plan(steps, {"weights": kit.place("/w")}))
+    assert "?  where these go is not known yet" in lines
 
 
 def test_the_variants_of_a_disk_that_is_not_there_are_one_line_and_verbose_names_them() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from reconciler.inert import human_bytes
-from reconciler.plan import Action, FileRow, Place, Plan, Step
+from reconciler.plan import NOWHERE, Action, FileRow, Place, Plan, Step
 from reconciler.render import lines, strangers
 from reconciler.render.lines import cells, counted, name, pad, paint, shorten
 from reconciler.render.review import remarks
@@ -124,7 +124,7 @@ def _location(location: str, place: Place | None, steps: list[Step], kept: int, 
         if not place.readable:
             yield from _wrapped(f"unreadable: {name(place.why) or 'nothing is known about it'}", 2, "33", look)
     else:
-        yield look.paint(head, "1")
+        yield look.paint(head, "1") + look.paint("  where these go is not known yet", "2") * (location == NOWHERE)
     crowd = [] if look.verbose else _crowd(steps)
     crowded = set(map(id, crowd))
     steps = [step for step in steps if id(step) not in crowded]
