@@ -157,7 +157,7 @@ def test_image_models_that_civitai_does_not_know_are_found_under_any_name(
 ) -> None:
     data = image_model("lora", seed=60)
     machine.hub.add("artist/Watercolor-LoRA", {"loras/watercolor.safetensors": data, "README.md": b"---\n---\n"})
-    put(machine.here / "ComfyUI/models", {"loras/mine/Watercolor.safetensors": data, "checkpoints/x.txt": b""})
+    put(machine.here / "ComfyUI/models", {"loras/mine/Watercolor_v2.safetensors": data, "checkpoints/x.txt": b""})
     with Civitai(token=TOKEN) as civitai:
         populate(civitai)
         monkeypatch.setenv("CIVITAI_ENDPOINT", civitai.url)
@@ -165,7 +165,7 @@ def test_image_models_that_civitai_does_not_know_are_found_under_any_name(
 
     [variant] = machine.loaded().manifest.variants.values()
     assert (variant.source, variant.kind) == ("hf:artist/Watercolor-LoRA", "lora")
-    assert (variant.subfolder, variant.served_as) == ("mine", "Watercolor")
+    assert (variant.subfolder, variant.served_as) == ("mine", "Watercolor_v2")
     assert rows(report, "imported")[0]["identified"] == "search"
     assert files_sent(machine) == []
     settled(machine)
@@ -180,9 +180,10 @@ def test_lm_studios_own_publisher_is_told_what_it_really_is_and_nothing_is_to_mo
     report = machine.take("lmstudio", "lms", "--online", "--local")
 
     assert list(sources(machine).values()) == [f"file:{machine.here}/lms/me/Tiny/{Q4}"]
+    assert [row["identified"] for row in rows(report, "imported")] == ["search"]
     [why] = whys(report, "imported").values()
     assert f"found on the Hub by its content: hf:{GGUF}@{machine.gguf_commit[:7]}" in why
-    assert f"it would be acme/Tiny-GGUF/{Q4}" in why
+    assert f"in a lmstudio location it belongs at acme/Tiny-GGUF/{Q4}" in why
     settled(machine)
 
 
@@ -205,8 +206,10 @@ def test_a_copy_that_a_tool_named_after_its_repository_is_found_there(machine: M
     report = machine.take("tree", "cache", "--online")
 
     [why] = whys(report, "imported").values()
-    assert f"the same bytes as {Q4}" in why
-    assert f"hf:{GGUF}" in why
+    assert (
+        f"found on the Hub by its content: hf:{GGUF}@{machine.gguf_commit[:7]}, {Q4}; in a flat location it belongs at {Q4}"
+        in why
+    )
     settled(machine)
 
 
@@ -380,6 +383,20 @@ def test_a_header_that_cannot_be_read_tells_nothing(tmp_path: Path, data: bytes)
     put(tmp_path, {"odd.gguf": data, "config.json": b"[" * 10_000})
 
     assert clues(tmp_path, "", ["odd.gguf", "config.json", "gone.gguf"]).repositories == ()
+
+
+def test_the_beginning_of_a_name_is_searched_for_only_where_the_whole_finds_nothing(machine: Machine) -> None:
+    put(machine.here / "loose", {"tiny-of-mine-Q4_K_M.gguf": machine.ggufs[Q4]})
+    put(machine.here / "sub", {Q4: gguf("Q4_0", name="Tiny", seed=91)})
+
+    machine.take("tree", "loose", "--online")
+    wide = [query.partition("&")[0] for query in searches(machine)]
+    machine.hub.reset_log()
+    machine.take("tree", "sub", "--online")
+
+    assert wide == ["search=tiny-of-mine", "search=Tiny"]  # `Tiny` is what the header says
+    assert [query.partition("&")[0] for query in searches(machine)] == ["search=Tiny"]
+    assert clues(machine.here, "", ["style_a_v2.safetensors"]).wider == ("style_a", "style")
 
 
 def test_llama_files_without_their_weights_are_no_question(machine: Machine) -> None:

@@ -40,10 +40,14 @@ _CONTAINER = re.compile(r"[-_. ](?:i1|imat|imatrix|gguf|ggml|ggmlv3|safetensors|
 
 
 class Clues(NamedTuple):
-    """Repositories that something names, the header's first, and words to search for, the most telling first."""
+    """Repositories that something names, the header's first, and words to search for, the most telling first.
+
+    `wider` are words for where those find nothing: the beginning of a name.
+    """
 
     repositories: tuple[str, ...]
     words: tuple[str, ...]
+    wider: tuple[str, ...] = ()
 
 
 def clues(root: Path, folder: str, paths: Sequence[str]) -> Clues:
@@ -70,7 +74,8 @@ def clues(root: Path, folder: str, paths: Sequence[str]) -> Clues:
         words.setdefault(word.casefold(), word)
     if not words and not folder and _tells(name := _plain(root.name)):
         words[name.casefold()] = name
-    return Clues(tuple(named), tuple(words.values())[:SEARCHES])
+    chosen = tuple(words.values())[:SEARCHES]
+    return Clues(tuple(named), chosen, _wider(chosen)[: SEARCHES - len(chosen)])
 
 
 def _header(path: Path) -> Mapping[str, Any]:
@@ -142,6 +147,17 @@ def _plain(name: str) -> str:
     while (cut := _CONTAINER.sub("", text)) != text:
         text = cut
     return text if text.isprintable() else ""
+
+
+def _wider(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the beginnings of the first word that still say something, the longest first."""
+    found = []
+    word = words[0] if words else ""
+    while (cut := re.search(r"[-_. ]+[^-_. ]*$", word)) is not None:
+        word = word[: cut.start()]
+        if _tells(word) and len(word) > _SHORTEST:
+            found.append(word)
+    return tuple(found)
 
 
 def _tells(word: str) -> bool:

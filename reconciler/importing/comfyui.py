@@ -109,9 +109,10 @@ def _searched(models: Sequence[_Model], found: Sequence[Found | Row], request: R
         each: Found | Row = local
         if answer.listing is not None:
             each = _variant(model, *answer.said(), answer.told, "search")
-            yield from answer.twins(model.file.path, str(model.path))
+            if isinstance(each, Found):
+                yield from answer.twins(model.file.path, str(model.path))
         elif isinstance(local, Found):
-            each = replace(local, notes=(*local.notes, answer.why))
+            each = replace(local, notes=(*local.notes, answer.told))
         yield local if isinstance(each, Row) else each
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,16 +163,16 @@ def _taken(model: _Model, answer: Answer | None, place: Place) -> Iterator[Found
         pin, artifact = model.origin
         why = doubt = f"the same bytes as {artifact.path} of {pin.source}, under a name that only this place knows"
     elif answer is not None and answer.listing is not None:
-        yield from answer.twins(model.what, model.where)
         said, pin, astray = _of_hub(model, answer, place)
         if not astray:
+            yield from answer.twins(model.what, model.where)
             lost = [path for path in model.paths if path not in answer.files]
             told = (answer.told, *([f"not of it, and left out: {few(lost)}"] if lost else []))
             yield Found(said, pin, location=place, notes=(*notes, *told), where=model.where, identified="search")
             return
-        why = doubt = f"{answer.told}, the same bytes as {few([each.path for each in pin.files])}; {astray}"
+        why = doubt = f"{answer.told}; {astray}"
     elif answer is not None:
-        doubt = answer.why
+        doubt = answer.told
         why = f"{why or _UNKNOWN}; {doubt}"
     if model.unknown.row is not None:
         row = model.unknown.row
@@ -182,7 +183,7 @@ def _taken(model: _Model, answer: Answer | None, place: Place) -> Iterator[Found
         yield Row("left-out", model.what, place_of_it, model.where)
         return
     yield Found(said, pin, named=model.named, location=place, notes=(*notes, why or _UNKNOWN), where=model.where,
-                identified="path")  # fmt: skip
+                identified="lock" if model.origin else "search" if answer and answer.listing else "path")  # fmt: skip
 
 
 _UNKNOWN = "where it came from is not known"
@@ -200,8 +201,10 @@ def _of_hub(model: _Model, answer: Answer, place: Place) -> tuple[dict[str, Any]
     wanted = {path for path, _ in paths_of(said, place[1], pin)}
     if wanted == {f"{below}{path}" for path in answer.files}:
         return said, pin, ""
-    shown = inert(few(sorted(wanted))) if wanted else "nowhere"
-    return said, pin, f"in a location of store {place[1]['store']} it would be {shown}"
+    if not wanted:
+        return said, pin, UNNAMEABLE
+    shown = inert(wanted.pop() if len(wanted) == 1 else os.path.commonpath(wanted) or ".")
+    return said, pin, f"in a {place[1]['store']} location it belongs at {shown}"
 
 
 def _of_itself(

@@ -17,7 +17,7 @@ from reconciler.importing.clues import clues
 from reconciler.importing.found import Request, Row
 from reconciler.importing.parts import Part, is_weight, selection
 from reconciler.importing.revisions import Local
-from reconciler.inert import few
+from reconciler.inert import few, inert
 from reconciler.state import GATED, Artifact, Digest, Pin
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Sought(NamedTuple):
     @property
     def key(self) -> frozenset[Digest]:
         """What its copies have in common: the digests of the weights."""
-        return frozenset(digests["sha256"] for path, (_, digests) in self.local.items() if is_weight(path))
+        return frozenset(self.local[path][1]["sha256"] for path in _weights(self.local))
 
 
 class Answer(NamedTuple):
@@ -66,8 +66,12 @@ class Answer(NamedTuple):
 
     @property
     def told(self) -> str:
-        """How the match was made, for people."""
-        return f"found on the Hub by its content: {self.source}@{self.listing.revision[:7]}" if self.listing else ""
+        """How the match was made, for people, with the name of a single file."""
+        if self.listing is None:
+            return self.why
+        files = [inert(file.path) for file in self.files.values()]
+        name = f", {files[0]}" if len(files) == 1 else ""
+        return f"found on the Hub by its content: {self.source}@{self.listing.revision[:7]}{name}"
 
     def said(self) -> tuple[dict[str, Any], Pin]:
         """Return what a manifest says of these files of the repository, and their pin."""
@@ -117,7 +121,7 @@ class _Run:
     refused: list[str] = field(default_factory=list)
 
 
-_UNASKED = "not asked about"
+_UNASKED = "the Hub was not asked about it"
 
 
 def _trouble(models: Sequence[Sought], answers: Iterable[Answer], run: _Run) -> Iterator[Row]:
@@ -143,7 +147,8 @@ def _answer(model: Sought, run: _Run, world: World) -> Answer:
         looked, holders = world.memory.once(("match", world.endpoint, model.key), lambda: _hunt(model, silent))
     except SourceError as error:
         problem = error.problems[0]
-        run.refused.append(f"{problem.summary} ({problem.hint})" if problem.hint else problem.summary)
+        hint = "" if isinstance(error, OfflineError) or not problem.hint else f" ({problem.hint})"
+        run.refused.append(f"{problem.summary}{hint}")
         return Answer(None, {}, why=_UNASKED)
     matches = [(listing, held) for listing in holders if (held := _held(model.local, listing.files))]
     if matches:
@@ -163,7 +168,10 @@ def _hunt(model: Sought, world: World) -> tuple[int, tuple[Listing, ...]]:
 
     told = clues(model.root, model.folder, tuple(model.local))
     hits = {hit.repo: hit for word in told.words for hit in hubapi.search(word, PAGE, world)}
-    weights = [path for path in model.local if is_weight(path)]
+    for word in told.wider:
+        if not hits:
+            hits = {hit.repo: hit for hit in hubapi.search(word, PAGE, world)}
+    weights = _weights(model.local)
     likely = [hit for hit in hits.values() if hit.repo not in told.repositories and _may_hold(hit, weights)]
     likely.sort(key=lambda hit: (not _has_name(hit, weights), -hit.downloads, hit.repo))
     listings = _listings([*told.repositories, *(hit.repo for hit in likely)][:REPOSITORIES], world)
@@ -226,18 +234,25 @@ def _held(local: Local, files: Sequence[Artifact]) -> Mapping[str, Artifact] | N
         by_digest.setdefault(file.digest, []).append(file)
     held: dict[str, Artifact] = {}
     taken: set[str] = set()
-    for path, (size, digests) in sorted(local.items(), key=lambda item: (not is_weight(item[0]), item[0])):
-        kinds = [digests["sha256"]] if is_weight(path) else list(digests.values())
+    weights = _weights(local)
+    for path in (*weights, *sorted(local.keys() - set(weights))):
+        size, digests = local[path]
+        kinds = [digests["sha256"]] if path in weights else list(digests.values())
         same = [
             file for digest in kinds for file in by_digest.get(digest, ())
-            if file.size == size and file.path not in taken and (is_weight(path) or _base(file.path) == _base(path))
+            if file.size == size and file.path not in taken and (path in weights or _base(file.path) == _base(path))
         ]  # fmt: skip
         if same:
             held[path] = min(same, key=lambda file: (file.path != path, _base(file.path) != _base(path), file.path))
             taken.add(held[path].path)
-        elif is_weight(path):
+        elif path in weights:
             return None
     return held
+
+
+def _weights(local: Local) -> list[str]:
+    """Return the files that must match: those of weights; all of them where no name tells which those are."""
+    return sorted(filter(is_weight, local)) or sorted(local)
 
 
 def _base(path: str) -> str:
