@@ -206,10 +206,8 @@ def test_a_copy_that_a_tool_named_after_its_repository_is_found_there(machine: M
     report = machine.take("tree", "cache", "--online")
 
     [why] = whys(report, "imported").values()
-    assert (
-        f"found on the Hub by its content: hf:{GGUF}@{machine.gguf_commit[:7]}, {Q4}; in a flat location it belongs at {Q4}"
-        in why
-    )
+    found = f"found on the Hub by its content: hf:{GGUF}@{machine.gguf_commit[:7]}, {Q4}"
+    assert f"{found}; in a flat location it belongs at {Q4}" in why
     settled(machine)
 
 
