@@ -15,6 +15,7 @@ from reconciler import editing, lockfile, resolve, runlog
 from reconciler.desired import desire
 from reconciler.errors import InputError, Problem
 from reconciler.inert import inert, suggest
+from reconciler.manifestfiles import command
 from reconciler.plan import Selection
 from reconciler.registry import Registry, save, with_records
 from reconciler.safety import selects
@@ -65,7 +66,7 @@ def consider(loaded: Loaded, registry: Registry, words: Sequence[str], *, record
     pins = {} if record_only or lock is None else lock.pins
     gone, names, stray = _chosen(world, words, pins, declared=not record_only)
     gone |= {address_of(held) for address, held in world.renames.items() if address.variant in names}
-    _refuse_removal(world, gone, names)
+    _refuse_removal(world, gone, names, command("lock", loaded.path))
     before = {file: editing.read_text(file) for file in loaded.files}
     after = {file: editing.remove_variants(text, names, where=inert(str(file))) for file, text in before.items()}
     if after != before:
@@ -164,10 +165,10 @@ def _unknown(word: str, known: Sequence[Address], undecided: Iterable[Undecided]
     return Problem(inert(word), "nobody declares or manages it here", hint or "`reconciler list` shows what is managed")
 
 
-def _refuse_removal(world: World, gone: set[Address], names: set[str]) -> None:
-    """Raise InputError when a plan without what goes would remove files that are to stay."""
+def _refuse_removal(world: World, gone: set[Address], names: set[str], locking: str) -> None:
+    """Raise InputError when a plan without what goes would remove files that are to stay; `locking` is a command."""
     problems = [
-        *_places_left(world, gone, names), *_old_names(world, gone, names), *_files_shared(world, gone, names)
+        *_places_left(world, gone, names), *_old_names(world, gone, names, locking), *_files_shared(world, gone, names)
     ]  # fmt: skip
     if problems:
         raise InputError(dict.fromkeys(sorted(problems)))
@@ -181,14 +182,14 @@ def _places_left(world: World, gone: set[Address], names: set[str]) -> Iterator[
             yield Problem(str(address), why, f"forget {address.variant} as a whole, or use --record-only")
 
 
-def _old_names(world: World, gone: set[Address], names: set[str]) -> Iterator[Problem]:
+def _old_names(world: World, gone: set[Address], names: set[str], locking: str) -> Iterator[Problem]:
     """Yield records that may be of a variant under its old name: unlocked, nobody can tell."""
     waiting = {entry.source: entry.variant for entry in world.undecided if entry.variant in names}
     for held in world.leaving:
         address, other = address_of(held), waiting.get(held.record.pin.source)
         if other is not None and address not in gone:
             why = f"may be what {other} asks for, which is not locked, and would be removed without it"
-            yield Problem(str(address), why, f"run `reconciler lock` first, or forget {address.variant} too")
+            yield Problem(str(address), why, f"run `{locking}` first, or forget {address.variant} too")
 
 
 def _files_shared(world: World, gone: set[Address], names: set[str]) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from pathlib import Path
 from typing import NamedTuple
@@ -60,6 +61,24 @@ def find(path: Path | str | None) -> Found:
         reason = error.strerror or type(error).__name__
         where = inert(str(error.filename or given))
         raise ManifestError(f"cannot be read: {reason}", where=where, hint=remedy(error)) from None
+
+
+def typed(path: Path) -> str:
+    """Return a path as one would type it: relative when it lies below the current directory."""
+    from reconciler.settingsfiles import here
+
+    current = here()
+    return os.path.relpath(path, current) if current and path.is_relative_to(current) else str(path)
+
+
+def command(words: str, path: Path) -> str:
+    """Return the command line, such as `reconciler lock box.yaml`, that does `words` with the manifest at `path`."""
+    shown = typed(path)
+    try:
+        is_default = shown == _default()
+    except ManifestError:
+        is_default = False
+    return f"reconciler {words}" if is_default else f"reconciler {words} {shlex.quote(inert(shown))}"
 
 
 def _default() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from reconciler.manifest import Loaded, Location, Manifest, Variant
 
 __all__ = [
-    "Moved", "Resolution", "ask", "check", "complete", "fits", "mismatch", "requests", "trusting", "upgrade",
+    "Moved", "Resolution", "ask", "check", "complete", "fits", "gaps", "mismatch", "requests", "trusting", "upgrade",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -82,6 +82,19 @@ def requests(loaded: Loaded) -> tuple[Request, ...]:
     return tuple(found)
 
 
+def gaps(loaded: Loaded, pins: Mapping[str, Pin]) -> Iterator[Problem]:
+    """Yield a problem for every declared variant that the lock lacks, or has otherwise than the manifest asks."""
+    from reconciler.manifestfiles import command
+
+    hint = f"run `{command('lock', loaded.path)}` and commit the result"
+    for request in requests(loaded):
+        pin = pins.get(request.variant)
+        if pin is None:
+            yield Problem(request.where, f"{request.variant} is not in the lock", hint)
+        elif why := mismatch(pin, request):
+            yield Problem(request.where, f"{request.variant} is outdated in the lock: {why}", hint)
+
+
 def _preview(variant: Variant, place: Location | None) -> str | None:
     """Return the address of a variant's preview, '' for the first allowed one of upstream, None for none."""
     if place is None or ui_of(place.store) is None or variant.preview == "none":
@@ -122,7 +135,7 @@ def complete(
     kept = {name: known[name] for name, each in _by_name(asked) if name in known and fits(known[name], each)}
     lacking = [each for each in asked if each.variant not in kept]
     if locked and lacking:
-        raise LockfileError(_lacking(lacking, known))
+        raise LockfileError(gaps(loaded, known))
     if relist and not world.offline:
         lacking += [each for each in asked if each.variant in kept and sources.scheme_of(each.source) == "hf"]
     former = _former(lacking, {name: pin for name, pin in known.items() if name not in loaded.manifest.variants})
@@ -257,17 +270,6 @@ def _bytes_of(file: Artifact | None) -> tuple[int, Digest] | None:
 def _effective(request: Request) -> Request:
     source = asked_source(request)
     return request if source == request.source else request._replace(source=source)
-
-
-def _lacking(lacking: Iterable[Request], known: Mapping[str, Pin]) -> list[Problem]:
-    problems = []
-    for request in lacking:
-        pin = known.get(request.variant)
-        why = "is not in the lock" if pin is None else f"is outdated in the lock: {mismatch(pin, request)}"
-        problems.append(
-            Problem(request.where, f"{request.variant} {why}", "run `reconciler lock` and commit the result")
-        )
-    return problems
 
 
 def _held(request: Request, pin: Pin | None) -> Request:

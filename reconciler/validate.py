@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,21 +41,10 @@ def validate(manifest: str | None) -> Validation:
     return _with_lock(loaded)
 
 
-def gaps(loaded: Loaded, lock: Lock) -> Iterator[Problem]:
-    """Yield a problem for every declared variant that the lock lacks, or has otherwise than the manifest asks."""
-    from reconciler.resolve import mismatch, requests
-
-    hint = "run `reconciler lock` and commit the result"
-    for request in requests(loaded):
-        pin = lock.pins.get(request.variant)
-        if pin is None:
-            yield Problem(request.where, f"{request.variant} is not in the lock", hint)
-        elif why := mismatch(pin, request):
-            yield Problem(request.where, f"{request.variant} is outdated in the lock: {why}", hint)
-
-
 def _with_lock(loaded: Loaded) -> Validation:
     from reconciler import lockfile
+    from reconciler.manifestfiles import command
+    from reconciler.resolve import gaps
 
     path = lockfile.path_for(loaded.path)
     try:
@@ -69,8 +57,9 @@ def _with_lock(loaded: Loaded) -> Validation:
     surplus = sorted(lock.pins.keys() - loaded.manifest.variants.keys())
     if surplus:
         shown = ", ".join(map(inert, surplus[:3])) + (f" and {len(surplus) - 3} more" if len(surplus) > 3 else "")
-        warnings = (*warnings, f"{path}: not declared any more: {shown} (`reconciler lock` drops what is too much)")
-    return Validation((*gaps(loaded, lock), *problems), (*loaded.warnings, *warnings), loaded, path, lock)
+        how = command("lock", loaded.path)
+        warnings = (*warnings, f"{path}: not declared any more: {shown} (`{how}` drops what is too much)")
+    return Validation((*gaps(loaded, lock.pins), *problems), (*loaded.warnings, *warnings), loaded, path, lock)
 
 
 def _placed(loaded: Loaded, lock: Lock) -> tuple[tuple[Problem, ...], tuple[str, ...]]:

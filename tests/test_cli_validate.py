@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def test_a_manifest_that_was_never_locked_is_valid(box: Box) -> None:
 
     assert told == (
         0,
-        "box.yaml is valid: 3 variants in 2 locations, 2 roles; there is no lock yet (`reconciler lock` writes it)\n",
+        "box.yaml is valid: 3 variants in 2 locations, 2 roles; there is no lock yet (`reconciler lock box.yaml` writes"
+        " it)\n",
         "",
     )
 
@@ -83,7 +85,7 @@ def test_a_lock_that_lacks_a_variant_or_has_another_is_not_valid(box: Box) -> No
     assert told.code == 1
     assert "box.yaml:11:3: tiny-chat is not in the lock" in told.err
     assert "tiny-gguf-iq4_xs is outdated in the lock: " in told.err
-    assert told.err.count("hint: run `reconciler lock` and commit the result") == 2
+    assert told.err.count("hint: run `reconciler lock box.yaml` and commit the result") == 2
 
 
 def test_what_the_lock_has_beyond_the_manifest_is_a_warning(box: Box) -> None:
@@ -152,3 +154,18 @@ def test_no_manifest_at_all_is_one_clear_error(box: Box) -> None:
 
     assert (told.code, told.out) == (1, "")
     assert told.err == "error: box.yml: there is no such file or directory\n  hint: did you mean `box.yaml`?\n"
+
+
+def test_what_to_run_names_the_manifest_as_one_would_type_it(box: Box) -> None:
+    """The one that is taken by itself needs no name; the control is that it is the same manifest."""
+    plain = box.run("validate", "box.yaml")
+    (box.here / "my models").mkdir()
+    (box.here / "my models/it's.yaml").write_bytes(box.manifest.read_bytes())
+    below = box.run("validate", str(box.here / "my models/it's.yaml"))
+    box.manifest.rename(box.here / "reconciler.yaml")
+    default = box.run("validate", "reconciler.yaml")
+
+    typed = shlex.quote("my models/it's.yaml")
+    assert "(`reconciler lock box.yaml` writes it)" in plain.out
+    assert f"(`reconciler lock {typed}` writes it)" in below.out
+    assert "(`reconciler lock` writes it)" in default.out

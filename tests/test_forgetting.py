@@ -154,6 +154,7 @@ def test_what_may_be_the_old_name_of_an_unlocked_variant_stops_forgetting_it(box
 
     assert told.code == 1
     assert "tiny-chat@weights: may be what chat-small asks for" in told.err
+    assert "run `reconciler lock box.yaml` first" in told.err
     assert box.run("forget", "box.yaml", "chat-small", "tiny-chat", "--yes").code == 0
     box.run("lock", "box.yaml")
     assert "remove" not in actions(box).values()

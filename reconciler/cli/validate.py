@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli import session
@@ -45,25 +43,19 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
 
 
 def _sentence(found: Validation) -> str:
+    from reconciler.manifestfiles import command, typed
     from reconciler.render.lines import counted, name
 
     assert found.loaded is not None
     said = found.loaded.manifest
-    shown = name(_near(found.loaded.path))
+    shown = name(typed(found.loaded.path))
     counts = f"{counted(len(said.variants), 'variant')} in {counted(len(said.locations), 'location')}"
     if said.roles:
         counts += f", {counted(len(said.roles), 'role')}"
     if found.lock is None:
-        return f"{shown} is valid: {counts}; there is no lock yet (`reconciler lock` writes it)"
+        how = name(command("lock", found.loaded.path))
+        return f"{shown} is valid: {counts}; there is no lock yet (`{how}` writes it)"
     return f"{shown} is valid: {counts}; the lock has all of them"
-
-
-def _near(path: Path) -> str:
-    """Return a path as the user would type it: relative when it lies below the current directory."""
-    from reconciler.settingsfiles import here
-
-    current = here()
-    return os.path.relpath(path, current) if current and path.is_relative_to(current) else str(path)
 
 
 def _document(found: Validation, manifest: str | None) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def _is_manifest_here() -> bool:
 
 
 def _examine_manifest(manifest: str | None, environ: Mapping[str, str], *, offline: bool) -> Iterator[Check]:
+    from reconciler.manifestfiles import command
     from reconciler.validate import validate
 
     found = validate(manifest)
@@ -69,9 +70,8 @@ def _examine_manifest(manifest: str | None, environ: Mapping[str, str], *, offli
     if loaded is None:
         return
     if found.is_valid and found.lock is None:
-        yield Check(
-            "lock", "warning", f"{found.lock_path} is not there", "`reconciler lock` or the first apply writes it"
-        )
+        hint = f"`{command('lock', loaded.path)}` or the first apply writes it"
+        yield Check("lock", "warning", f"{found.lock_path} is not there", hint)
     elif found.is_valid:
         yield Check("lock", "ok", f"{found.lock_path} has all {len(loaded.manifest.variants)} variants")
     yield from _examine_world(loaded, environ, offline=offline)
