@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler import runlog
-from reconciler.errors import StaleError
+from reconciler.errors import ReconcilerError, StaleError
 from reconciler.plan import Action, Plan, Selection
 
 if TYPE_CHECKING:
     from reconciler.apply import Applied
     from reconciler.holding import Held
     from reconciler.manifest import Loaded
+    from reconciler.receipt import Outcome
     from reconciler.render.progress import Display
     from reconciler.settings import Settings
     from reconciler.survey import Means
@@ -72,6 +73,15 @@ def act(
 
     if any(row.method == "fetch" for step in plan.changes for row in step.files):
         check_aria2c(chosen)
+    allowed = approved or ALL
+    log = runlog.begin(loaded, held.command, chosen)
+    log([runlog.of_start(plan, allowed)])
+    told: list[Outcome] = []
+
+    def ended(outcome: Outcome) -> None:
+        told.append(outcome)
+        log([runlog.of_outcome(outcome)])
+
     tools = Tools(
         open_downloader=lambda: open_downloader(chosen, held.fd, stop),
         sources=means.sources,
@@ -79,8 +89,13 @@ def act(
         display=display,
         manifest=loaded.identity,
         stop=stop,
+        ended=ended,
     )
     files = {path.name: path.read_bytes() for path in loaded.files}
-    applied = apply(plan, held.registry, tools, approved=approved or ALL, manifest_files=files, lock=lock)
-    runlog.note(loaded, held.command, runlog.of_receipt(applied.receipt), chosen)
+    try:
+        applied = apply(plan, held.registry, tools, approved=allowed, manifest_files=files, lock=lock)
+    except ReconcilerError as error:
+        log([{"event": "end", "error": str(error)}])
+        raise
+    log(runlog.of_end(applied.receipt, {outcome.address for outcome in told}))
     return applied

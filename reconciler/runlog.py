@@ -1,7 +1,8 @@
 """The log of runs: whatever a command changed, one JSON line a step; secrets left out, rotated by size.
 
-It is for people and their log collectors, and nothing here reads it back: the registry and its generations are the
-record. A log that cannot be written never fails the run that it tells of.
+An apply is logged while it goes, so that one which is killed has told what it did until then. The log is for people and
+their log collectors, and nothing here reads it back: the registry and its generations are the record. A log that cannot
+be written never fails the run that it tells of.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import secrets as randoms
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,13 @@ from typing import TYPE_CHECKING, Any
 from reconciler.secrets import redact
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from reconciler.manifest import Loaded
-    from reconciler.receipt import Receipt
+    from reconciler.plan import Action, Plan
+    from reconciler.receipt import Outcome, Receipt
     from reconciler.settings import Settings
+    from reconciler.state import Address
 
 FOLDER = "log"
 NAME = "reconciler.jsonl"
@@ -42,27 +47,49 @@ def note(loaded: Loaded, command: str, lines: Iterable[Line], chosen: Settings |
     Where the setting `log_dir` says nothing, it is logged in the manifest's registry, unless there is none yet: a
     command that only writes manifests does not make one. Raise InputError when settings are wrong.
     """
+    lines = list(lines)
+    if lines:
+        begin(loaded, command, chosen)(lines)
+
+
+def begin(loaded: Loaded, command: str, chosen: Settings | None = None) -> Callable[[Iterable[Line]], None]:
+    """Return what logs lines of one run, each time that there is something to tell; otherwise as `note`."""
     from reconciler.settings import load
 
-    lines = list(lines)
-    if not lines:
-        return
     log_dir = (chosen or load(os.environ, None, loaded.path)).log_dir
-    if log_dir is None:
-        if not loaded.registry.is_dir():
-            return
-        log_dir = loaded.registry / FOLDER
+    directory = log_dir or loaded.registry / FOLDER
     common = {"run": randoms.token_hex(6), "command": command, "manifest": str(loaded.path)}
-    append(log_dir, [{"time": _now(), **common, **line} for line in lines])
+
+    def tell(lines: Iterable[Line]) -> None:
+        if log_dir is not None or loaded.registry.is_dir():
+            append(directory, [{"time": _now(), **common, **line} for line in lines])
+
+    return tell
 
 
-def of_receipt(receipt: Receipt) -> list[Line]:
-    """Return a line for every step of an apply, and one for the whole."""
-    from reconciler.render.receipt import outcome_json, receipt_json
+def of_start(plan: Plan, approved: Container[Action]) -> Line:
+    """Return the line of an apply that begins: how many steps are to run, and the bytes that they bring."""
+    from reconciler.planjson import plan_id
+
+    steps = [step for step in plan.changes if step.action in approved]
+    size = sum(step.bytes.download for step in steps)
+    return {"event": "start", "plan_id": plan_id(plan), "steps": len(steps), "bytes": size}
+
+
+def of_outcome(outcome: Outcome) -> Line:
+    """Return the line of a step that came to its end."""
+    from reconciler.render.receipt import outcome_json
+
+    return {"event": "step", **outcome_json(outcome)}
+
+
+def of_end(receipt: Receipt, told: Container[Address]) -> list[Line]:
+    """Return a line for every step whose end was not `told` yet, and one for the whole."""
+    from reconciler.render.receipt import receipt_json
 
     whole = receipt_json(receipt)
-    steps = [{"event": "step", **outcome_json(outcome)} for outcome in receipt.outcomes]
-    return [*steps, {"event": "end", **{key: value for key, value in whole.items() if key != "outcomes"}}]
+    rest = [of_outcome(outcome) for outcome in receipt.outcomes if outcome.address not in told]
+    return [*rest, {"event": "end", **{key: value for key, value in whole.items() if key != "outcomes"}}]
 
 
 def append(directory: Path, lines: Iterable[Line]) -> bool:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from cli_kit import Box, a_box
 
 import reconciler
 from reconciler import runlog
+from reconciler.errors import DiskError
 
 
 @pytest.fixture
@@ -34,10 +36,44 @@ def test_an_apply_is_a_line_a_step_and_one_for_the_whole(box: Box) -> None:
 
     told = lines(box.here / "registry" / "log")
 
-    assert [(line["command"], line["event"]) for line in told] == [("apply", "step")] * 3 + [("apply", "end")]
+    assert {line["command"] for line in told} == {"apply"}
+    assert [line["event"] for line in told] == ["start", "step", "step", "step", "end"]
     assert len({line["run"] for line in told}) == 1
-    assert {line["result"] for line in told[:3]} == {"done"}
+    assert (told[0]["steps"], told[0]["plan_id"]) == (3, told[-1]["plan_id"])
+    assert {line["result"] for line in told[1:4]} == {"done"}
     assert told[-1]["generation"] == 1
+
+
+def test_a_run_that_is_killed_has_told_what_it_did_until_then(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr("reconciler.apply.save", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        box.apply()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+    told = lines(box.here / "registry" / "log")
+    [cut] = box.run("history", "box.yaml", "--json").json["generations"]
+    box.apply()
+    after = box.run("history", "box.yaml", "--json").json["generations"]
+
+    assert [line["event"] for line in told] == ["start", "step", "step", "step"]
+    assert {line["result"] for line in told[1:]} == {"done"}
+    assert (cut["generation"], cut["result"], cut["plan_id"]) == (1, "unfinished", told[0]["plan_id"])
+    assert [deed["result"] for deed in after] == ["done"]
+
+
+def test_an_apply_that_cannot_begin_tells_why(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise DiskError("no space left")
+
+    monkeypatch.setattr("reconciler.journal.open_journal", full)
+
+    assert box.run("apply", "box.yaml", "--yes").code == 1
+
+    told = lines(box.here / "registry" / "log")
+    assert [line["event"] for line in told] == ["start", "end"]
+    assert "no space left" in told[1]["error"]
 
 
 def test_every_command_that_writes_is_logged_and_none_that_reads(box: Box) -> None:

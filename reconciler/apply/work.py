@@ -36,6 +36,8 @@ class Tools:
     now: Callable[[], float] = time.time
     stop: Callable[[], bool] | None = None
     """Says whether whoever waits wants no more: then no further step begins."""
+    ended: Callable[[Outcome], object] = lambda _: None
+    """Hears of the end of every step, to write it down."""
 
 
 @dataclass
@@ -164,5 +166,6 @@ class Work:
             step.bytes.reuse if done else 0, step.bytes.trash if done else 0, seconds,
         )  # fmt: skip
         self.outcomes[id(step)] = outcome
+        self.tools.ended(outcome)
         self.show(lambda display: display.step_done(outcome))
         return outcome

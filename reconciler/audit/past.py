@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ class Deed:
     seconds: float = 0.0
     plan_id: str = ""
     result: str = ""
-    """`done`, `partly`, `interrupted`, or `unreadable`."""
+    """`done`, `partly`, `interrupted`, `unreadable`; `running`, or `unfinished` when it was killed."""
     problem: str = ""
 
 
@@ -45,7 +45,29 @@ def deeds(loaded: Loaded) -> list[Deed]:
             continue
         if kept.result.get("manifest") == loaded.identity:
             found.append(_deed(number, kept.directory, kept.result))
-    return found[::-1]
+    known = {deed.number for deed in found}
+    return [*(deed for deed in _open(loaded) if deed.number not in known), *found[::-1]]
+
+
+def _open(loaded: Loaded) -> Iterator[Deed]:
+    """Yield the apply of this manifest that has not come to its end: one that runs, or one that was killed."""
+    from reconciler import journal
+    from reconciler.errors import ReconcilerError
+    from reconciler.locking import is_held
+
+    running = is_held(loaded.registry / "lock")
+    try:
+        for path in journal.unfinished(loaded.registry / "journal"):
+            entries, _ = journal.read(path)
+            first = entries[0] if entries else {}
+            if first.get("manifest") == loaded.identity and isinstance(first.get("generation"), int):
+                yield Deed(
+                    first["generation"], path.stat().st_mtime, plan_id=str(first.get("plan_id", "")),
+                    result="running" if running else "unfinished",
+                    problem="" if running else "it was cut off; the next apply finishes it first",
+                )  # fmt: skip
+    except (ReconcilerError, OSError):
+        return  # whoever is about to write tells it
 
 
 def as_value(deed: Deed) -> dict[str, Any]:
