@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from reconciler.crosscheck import Names, cautions, cross_check
 from reconciler.declared import HandPin, Location, Manifest, Policy, Route, Variant
@@ -109,7 +109,11 @@ def default_registry() -> Path:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a manifest, for editors."""
+    from reconciler import declared, fielddocs, modelfields, rulefields
+
     schema = Manifest.model_json_schema(mode="validation")
+    named = (each for module in (declared, modelfields, rulefields) for each in vars(module).values())
+    fielddocs.describe(schema, {each for each in named if isinstance(each, type) and issubclass(each, BaseModel)})
     for section in ("locations", "routes", "variants", "roles", "policy"):
         said = schema["properties"][section]
         if "patternProperties" in said:

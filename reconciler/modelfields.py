@@ -78,7 +78,7 @@ class Parameters(BaseModel):
     https://github.com/ollama/ollama/blob/main/api/types.go (`Options`, `Runner`)
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     num_ctx: Integer | None = Field(default=None, examples=[8192])
     """Tokens of context."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from reconciler import home
 
@@ -39,6 +40,7 @@ _FOREIGN = frozenset({".git", "custom_nodes", ".reconciler"})
 """Directories in which programs keep code or books."""
 
 
+@lru_cache(maxsize=4096)  # ten thousand variants have the same dozen file names
 def check_component(name: str) -> str:
     """Return `name` when it may be one component of a path on every system; raise ValueError with the reason."""
     if not name:

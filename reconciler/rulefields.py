@@ -89,7 +89,7 @@ def _schema() -> dict[str, Any]:
 class Rule(BaseModel):
     """What variants that arrive or change must keep to."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, json_schema_extra=_schema())
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_schema())
 
     rule: Literal["license", "namespace", "format", "size", "free_space", "pickle", "code", "gated"] = Field(
         examples=["license"]

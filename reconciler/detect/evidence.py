@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from reconciler.detect import rules
@@ -135,7 +134,7 @@ def _quant_of_marks(marks: frozenset[str]) -> str | None:
 
 def _told(paths: Iterable[str], suffix: str) -> list[str]:
     """The quants that the names of weight files tell, one of each, sorted."""
-    found = {rules.quant_from_name(PurePosixPath(path).name) for path in paths if path.lower().endswith(suffix)}
+    found = {rules.quant_from_name(path.rpartition("/")[2]) for path in paths if path.lower().endswith(suffix)}
     return sorted(quant for quant in found if quant)
 
 
@@ -164,7 +163,7 @@ def quant_from_names(source: str, paths: Sequence[str], notes: Notes) -> str | N
 def parameters_from_names(source: str, paths: Sequence[str]) -> int | None:
     """Return the size that the model's name tells, or the first of its weight files' names that does."""
     weights = [path for path in sorted(paths) if rules.container_of([path]) and not rules.is_mmproj(path)]
-    for name in (source, *(PurePosixPath(path).name for path in weights)):
+    for name in (source, *(path.rpartition("/")[2] for path in weights)):
         if size := rules.parameters_from_name(name):
             return size
     return None
