@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from civitai_kit import TOKEN, populate
@@ -42,7 +43,8 @@ def rows(report: Mapping[str, Any], kind: str) -> list[dict[str, str]]:
 
 
 def searches(machine: Machine) -> list[str]:
-    return [call.query for call in machine.hub.requests if call.path == "/api/models"]
+    """Return the words that the hub was searched for."""
+    return [parse_qs(call.query)["search"][0] for call in machine.hub.requests if call.path == "/api/models"]
 
 
 def files_sent(machine: Machine) -> list[str]:
@@ -253,6 +255,28 @@ def test_no_more_than_so_many_models_are_asked_about_in_a_run(
     assert report["summary"]["imported"] == 4
 
 
+def test_odd_answers_of_a_search_and_of_one_repository_stop_nothing(machine: Machine) -> None:
+    for odd in ("tiny", "../Tiny", "a/b/Tiny"):
+        machine.hub.add(odd, {Q4: machine.ggufs[Q4]})
+        machine.hub.repositories[odd].downloads = 9
+    machine.hub.add_raw("evil/Tiny", [{"path": "../../x.gguf", "content": b"x"}])
+    put(machine.here / "loose", {Q4: machine.ggufs[Q4], "orca.gguf": gguf("Q4_0", name="orca", seed=90)})
+
+    report = machine.take("tree", "loose", "--online")
+
+    assert report["summary"]["problem"] == 0
+    assert f"hf:{GGUF}" in sources(machine).values()
+
+
+def test_a_hub_that_cannot_be_searched_is_told_in_one_line(machine: Machine) -> None:
+    machine.hub.fault("status", times=-1, path="/api/models", origin="hub", code=404)
+    put(machine.here / "loose", {Q4: machine.ggufs[Q4]})
+
+    report = machine.take("tree", "loose", "--online")
+
+    assert "has no list of models to be searched" in whys(report, "problem")["the Hub"]
+
+
 @pytest.mark.parametrize("trouble", ["rate", "down", "offline"])
 def test_where_the_hub_cannot_be_asked_the_import_goes_on_as_without(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, trouble: str
@@ -364,14 +388,14 @@ def test_clues_are_names_without_quants_containers_and_numbers(tmp_path: Path) -
 
 def test_clues_of_a_header_come_before_those_of_names(tmp_path: Path) -> None:
     general = {
-        "general.basename": "Llama-3.2", "general.finetune": "Instruct",
+        "general.basename": "Llama-3.2", "general.finetune": "Instruct", "general.quantized_by": "Somebody",
         "general.base_model.0.repo_url": "https://huggingface.co/meta-llama/Llama-3.2-3B-Instruct",
     }  # fmt: skip
-    put(tmp_path, {"me/llm/model.gguf": gguf("Q4_0", name="Llama 3.2 3B Instruct", general=general)})
+    put(tmp_path, {"me/llm/llama.Q4_0.gguf": gguf("Q4_0", name="Llama 3.2 3B Instruct", general=general)})
 
-    told = clues(tmp_path, "me/llm", ["model.gguf"])
+    told = clues(tmp_path, "me/llm", ["llama.Q4_0.gguf"])
 
-    assert told.repositories == ("meta-llama/Llama-3.2-3B-Instruct", "me/llm")
+    assert told.repositories == ("meta-llama/Llama-3.2-3B-Instruct", "Somebody/llama-GGUF", "me/llm")
     assert told.words[0] == "Llama-3.2-3B-Instruct"
     assert len(told.words) <= SEARCHES
 
@@ -388,12 +412,12 @@ def test_the_beginning_of_a_name_is_searched_for_only_where_the_whole_finds_noth
     put(machine.here / "sub", {Q4: gguf("Q4_0", name="Tiny", seed=91)})
 
     machine.take("tree", "loose", "--online")
-    wide = [query.partition("&")[0] for query in searches(machine)]
+    wide = searches(machine)
     machine.hub.reset_log()
     machine.take("tree", "sub", "--online")
 
-    assert wide == ["search=tiny-of-mine", "search=Tiny"]  # `Tiny` is what the header says
-    assert [query.partition("&")[0] for query in searches(machine)] == ["search=Tiny"]
+    assert wide == ["tiny-of-mine", "Tiny"]  # `Tiny` is what the header says
+    assert searches(machine) == ["Tiny"]
     assert clues(machine.here, "", ["style_a_v2.safetensors"]).wider == ("style_a", "style")
 
 

@@ -62,7 +62,8 @@ def clues(root: Path, folder: str, paths: Sequence[str]) -> Clues:
     stems = [Path(path).stem for path in paths if path.lower().endswith((".gguf", ".safetensors"))] or [
         Path(path).stem for path in paths
     ]
-    named = list(dict.fromkeys([*_of_header(header), *_of_names(folder, stems[:1]), *_repository(config)]))[:_NAMED]
+    everybody = [*_of_header(header, stems[0]), *_of_names(folder, stems[:1]), *_repository(config)]
+    named = list(dict.fromkeys(everybody))[:_NAMED]
     told = [
         *(_plain(stem[len(_joined(stem)) :].lstrip("_") if _joined(stem) else stem) for stem in stems[:1]),
         _plain(_text(header, "general.name")), *map(_plain, reversed(folder.split("/"))),
@@ -107,9 +108,12 @@ def _config(path: Path) -> str:
     return said if isinstance(said, str) else ""
 
 
-def _of_header(header: Mapping[str, Any]) -> Iterator[str]:
+def _of_header(header: Mapping[str, Any], stem: str) -> Iterator[str]:
+    """Yield what a header names, and what who quantised a model may have called its repository."""
     for key in (*_REPOSITORY_KEYS, *(f"general.base_model.{number}.repo_url" for number in range(_BASES))):
         yield from _repository(_text(header, key))
+    if (owner := _text(header, "general.quantized_by").strip()) and (name := _plain(stem)):
+        yield from _repository(f"{owner}/{name}-GGUF")
 
 
 def _of_names(folder: str, stems: Sequence[str]) -> Iterator[str]:
@@ -138,6 +142,11 @@ def _repository(text: str) -> Iterator[str]:
         return
     if found.scheme == "hf":
         yield found.repository
+
+
+def is_repository(name: str) -> bool:
+    """Whether a name is one that a repository of the Hub can have: there are old ones without an owner."""
+    return next(_repository(name), None) == name
 
 
 def _plain(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.detect import told_by_names
 from reconciler.errors import AccessError, NotFoundError, OfflineError, RateLimitedError, SourceError
-from reconciler.importing.clues import clues
+from reconciler.importing.clues import clues, is_repository
 from reconciler.importing.found import Request, Row
 from reconciler.importing.parts import Part, is_weight, selection
 from reconciler.importing.revisions import Local
@@ -29,7 +29,7 @@ MODELS = 50
 """Models of one run that the Hub is asked about; copies of one count once."""
 REPOSITORIES = 8
 """Repositories that are listed for one model."""
-PAGE = 20
+PAGE = 50
 """Repositories that one search answers with."""
 _THREADS = 4
 
@@ -167,14 +167,16 @@ def _hunt(model: Sought, world: World) -> tuple[int, tuple[Listing, ...]]:
     from reconciler.sources import hubapi
 
     told = clues(model.root, model.folder, tuple(model.local))
-    hits = {hit.repo: hit for word in told.words for hit in hubapi.search(word, PAGE, world)}
-    for word in told.wider:
-        if not hits:
-            hits = {hit.repo: hit for hit in hubapi.search(word, PAGE, world)}
     weights = _weights(model.local)
+    tag = "gguf" if all(path.lower().endswith(".gguf") for path in weights) else None
+    hits = {hit.repo: hit for word in told.words for hit in hubapi.search(word, PAGE, world, tag=tag)}
+    for word in told.wider:
+        hits = hits or {hit.repo: hit for hit in hubapi.search(word, PAGE, world, tag=tag)}
     likely = [hit for hit in hits.values() if hit.repo not in told.repositories and _may_hold(hit, weights)]
     likely.sort(key=lambda hit: (not _has_name(hit, weights), -hit.downloads, hit.repo))
-    listings = _listings([*told.repositories, *(hit.repo for hit in likely)][:REPOSITORIES], world)
+    listings, failed = _listings([*told.repositories, *(hit.repo for hit in likely)][:REPOSITORIES], world)
+    if failed is not None and not listings and not told.words:  # it has answered no search, either
+        raise failed
     places = {repo: number for number, repo in enumerate(told.repositories)}
     holders = [(repo, listing) for repo, listing in listings.items() if _held(model.local, listing.files)]
     holders.sort(
@@ -191,6 +193,8 @@ def _hunt(model: Sought, world: World) -> tuple[int, tuple[Listing, ...]]:
 def _may_hold(hit: Hit, weights: Sequence[str]) -> bool:
     """Whether a repository has as many files of the same kinds, as far as the search told."""
     ends = [Path(path).suffix.lower() for path in weights]
+    if not is_repository(hit.repo):
+        return False
     return hit.paths is None or all(
         sum(path.lower().endswith(end) for path in hit.paths) >= ends.count(end) for end in ends
     )
@@ -201,10 +205,10 @@ def _has_name(hit: Hit, weights: Sequence[str]) -> bool:
     return hit.paths is not None and not names.isdisjoint(path.rpartition("/")[2] for path in hit.paths)
 
 
-def _listings(repositories: Iterable[str], world: World) -> dict[str, Listing]:
-    """List repositories as they are now; one that cannot be seen or taken is left out.
+def _listings(repositories: Iterable[str], world: World) -> tuple[dict[str, Listing], SourceError | None]:
+    """List repositories as they are now, those that can be seen and taken; and return what went wrong with another.
 
-    Raise SourceError when the Hub asks us to wait for too long, and when not one could be listed for another reason.
+    Raise SourceError when the Hub asks us to wait for too long.
     """
     from reconciler.sources import huggingface
 
@@ -219,9 +223,7 @@ def _listings(repositories: Iterable[str], world: World) -> dict[str, Listing]:
             continue
         except SourceError as error:
             failed = error
-    if failed is not None and not found:
-        raise failed
-    return found
+    return found, failed
 
 
 def _held(local: Local, files: Sequence[Artifact]) -> Mapping[str, Artifact] | None:

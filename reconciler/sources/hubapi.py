@@ -19,7 +19,7 @@ from huggingface_hub import HfApi, errors
 from huggingface_hub.utils import httpx  # type: ignore[attr-defined,unused-ignore]
 
 from reconciler import __version__
-from reconciler.errors import NotFoundError, SourceError
+from reconciler.errors import NotFoundError, SourceError, UnseenError
 from reconciler.inert import inert, suggest
 from reconciler.secrets import redact
 from reconciler.sources import refusals, urls
@@ -162,24 +162,28 @@ def commits(repo: str, revision: str | None, world: World) -> tuple[str, ...]:
     return tuple(commit.commit_id for commit in found if isinstance(commit.commit_id, str))
 
 
-def search(words: str, limit: int, world: World) -> tuple[Hit, ...]:
+def search(words: str, limit: int, world: World, *, tag: str | None = None) -> tuple[Hit, ...]:
     """Return at most `limit` repositories whose name contains `words`, the most downloaded first.
 
-    Two callers ask once (https://huggingface.co/docs/huggingface_hub/guides/search). Raise RateLimitedError or
-    SourceError.
+    With `tag` only those that the Hub gave it; `gguf` is on all that hold such files
+    (https://huggingface.co/docs/hub/gguf). Two callers ask once. Raise AccessError where the token is refused,
+    RateLimitedError or SourceError.
     """
 
     def ask(api: HfApi) -> tuple[Hit, ...]:
-        found = api.list_models(search=words, sort="downloads", limit=limit, full=True)
+        found = api.list_models(search=words, sort="downloads", limit=limit, full=True, filter=tag)
         return tuple(_hit(each) for each in found)
 
     def once() -> tuple[Hit, ...]:
         if world.offline:
             raise refusals.offline(world.endpoint)
-        with _guarded("", world):
-            return _told(ask, f"a search for {inert(words)!r}", "", world)
+        try:
+            with _guarded("", world):
+                return _told(ask, f"a search for {inert(words)!r}", "", world)
+        except (NotFoundError, UnseenError):  # what these say is about a repository
+            raise SourceError(f"{world.endpoint} has no list of models to be searched") from None
 
-    return world.memory.once(("search", world.endpoint, words.casefold(), limit), once)
+    return world.memory.once(("search", world.endpoint, words.casefold(), limit, tag), once)
 
 
 def _hit(info: Any) -> Hit:
