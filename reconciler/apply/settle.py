@@ -19,7 +19,6 @@ from reconciler.digests import Digests
 from reconciler.disk import Root, TwoStepError, errno_of, install, rename, set_aside
 from reconciler.errors import DiskError, StaleError
 from reconciler.hashing import hash_bytes
-from reconciler.ollama.names import from_path
 from reconciler.state import Digest, ObservedFile, algorithm
 
 
@@ -120,11 +119,16 @@ def _make_extras(site: Site, deed: Deed) -> None:
     for note in deed.notes:
         if site.root.stat(note.path) is None or any(_holds(site.root, note.path, text) for text in note.ours):
             _write_note(site, note, deed)
-        elif from_path(note.path) is not None and not _holds(site.root, note.path, note.text):
+        elif _is_the_variant(deed, note) and not _holds(site.root, note.path, note.text):
             raise StaleError(
                 "another model has taken the name meanwhile", where=site.root.where(note.path),
                 hint="look at it; it is not overwritten",
             )  # fmt: skip
+
+
+def _is_the_variant(deed: Deed, note: Extra) -> bool:
+    """Whether a reader finds the variant by this very note; other notes give way to what lies in their place."""
+    return deed.record is not None and note.path == deed.record.home
 
 
 def _write_note(site: Site, note: Extra, deed: Deed) -> None:
