@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reconciler.content import Held
-from reconciler.plan import Plan, Step
+from reconciler.leaving import STAGE
+from reconciler.plan import REGISTRY, Plan, Step
 from reconciler.state import Address
 from reconciler.verify import Finding, Verdict
 
@@ -65,10 +66,11 @@ def rows(plan: Plan, ours: Iterable[Held], findings: Sequence[Finding]) -> tuple
 
 
 def counts(of: Iterable[Row]) -> dict[Drift, int]:
-    """Return how many rows there are of each kind of drift."""
+    """Return how many variants there are of each kind of drift; debris, and entries of others, are no variants."""
     counted: dict[Drift, int] = dict.fromkeys(DRIFTS, 0)
     for row in of:
-        counted[row.drift] += 1
+        if row.address.variant != STAGE and row.address.location != REGISTRY:
+            counted[row.drift] += 1
     return counted
 
 

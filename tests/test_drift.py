@@ -79,3 +79,12 @@ def test_rows_stand_by_location_then_name_and_are_counted() -> None:
 
     assert [str(row.address) for row in found] == ["c@a", "a@z", "b@z"]
     assert counts(found) == {"unreadable": 0, "missing": 0, "modified": 1, "ok": 1, "-": 1}
+
+
+def test_debris_and_entries_of_others_are_no_variants() -> None:
+    steps = [keep("a@w"), step(".reconciler@w", Action.PRUNE, "partial"), step("old@.registry", Action.PRUNE, "gone")]
+
+    found = rows(plan(steps), [held("a@w")], [])
+
+    assert len(found) == 3
+    assert {kind: count for kind, count in counts(found).items() if count} == {"ok": 1}

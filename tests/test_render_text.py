@@ -11,6 +11,7 @@ import pytest
 from reconciler.plan import NOWHERE, Action, Bytes, Facts, Plan
 from reconciler.render.lines import arrow, cells, changes, shorten
 from reconciler.render.text import plan_text
+from reconciler.state import Note
 
 HOSTILE = [
     "esc\x1b[2Kape",
@@ -222,6 +223,15 @@ def test_variants_of_which_nobody_knows_where_they_go_stand_under_a_heading_that
     steps = [kit.download(f"chat@{NOWHERE}", blocked="no format is known")]
     lines = shown(kit.plan(steps, {"weights": kit.place("/w")}))
     assert "?  where these go is not known yet" in lines
+
+
+def test_a_name_that_goes_while_others_use_its_bytes_says_so() -> None:
+    note = Note("manifests/x/y/again", "{}")
+    [line] = [
+        line for line in shown(kit.plan([kit.remove("a@ollama", 0, trash=(), notes=(note,))])) if "a@ollama" in line
+    ]
+    assert line.endswith("(the name alone; its bytes are shared)")
+    assert "shared" not in "".join(shown(kit.plan([kit.remove("a@ollama", notes=(note,))])))
 
 
 def test_the_variants_of_a_disk_that_is_not_there_are_one_line_and_verbose_names_them() -> None:

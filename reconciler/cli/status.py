@@ -162,7 +162,7 @@ def _drift_line(rows: Sequence[Row]) -> str:
 
     words = {"ok": "as recorded", "-": "not recorded"}
     counted = [f"{count} {words.get(kind, kind)}" for kind, count in drift.counts(rows).items() if count]
-    return f"Drift: {', '.join(counted)}."
+    return f"Drift: {', '.join(counted) or 'no variants'}."
 
 
 def _document(plan: Plan, rows: Sequence[Row], here: Presence) -> dict[str, Any]:

@@ -234,7 +234,10 @@ def _departure(step: Step) -> str:
     if not here:
         return ""
     more = f" and {len(rows) - 1} more" if len(rows) > 1 and (step.before is None or not step.before.path) else ""
-    return f"{name(here)}{more} -> trash" if rows or step.bytes.trash else name(here)
+    if rows or step.bytes.trash:
+        return f"{name(here)}{more} -> trash"
+    alone = step.action is Action.REMOVE and (step.links or step.notes)
+    return f"{name(here)} (the name alone; its bytes are shared)" if alone else name(here)
 
 
 def _source(step: Step) -> str:
