@@ -21,12 +21,13 @@ import aria2p
 
 from reconciler.download import Arrived, Failed, Limits, Wanted, exitcodes, staged, verify
 from reconciler.download.daemon import Daemon, running
-from reconciler.download.look import Found, WrongSize, look
+from reconciler.download.finding import Again, Over, find, verdict
+from reconciler.download.look import Found
 from reconciler.download.pool import Emit, Pool
 from reconciler.download.prefix import Prefix, leading_bytes
 from reconciler.download.program import Aria2c
-from reconciler.download.retry import TRANSIENT, renewal
-from reconciler.download.stream import Refused, Stopped, Tools, bring, refusal
+from reconciler.download.retry import renewal
+from reconciler.download.stream import Stopped, Tools, bring
 from reconciler.download.transfer import State, Transfer
 from reconciler.download.wire import Lines, Reset, origin
 from reconciler.errors import ReconcilerError, TransferError
@@ -153,25 +154,7 @@ class Mover(threading.Thread):
                 self._lookers.submit(self._find, transfer)
 
     def _find(self, transfer: Transfer) -> None:
-        """Ask the source and the server; the answer, whatever it is, goes to the inbox."""
-        wanted = transfer.wanted
-        try:
-            if transfer.state is State.FINDING and not transfer.settled:
-                transfer.settled = True
-                if staged.payload(wanted).exists():
-                    self._tools.teller.tell(wanted, 0, 0, "verifying")
-                there = staged.settle(wanted)
-                if there is not None:
-                    self._inbox.put((transfer, Arrived(wanted, there, 0, time.monotonic() - transfer.begun)))
-                    return
-            located = wanted.locate()
-            if not located.shareable or located.headers or not _encodes(str(wanted.stage)):
-                self._inbox.put((transfer, Found("", "", False, None, shareable=False)))
-                return
-            with self._lines.line() as line:
-                self._inbox.put((transfer, look(wanted, located, line)))
-        except Exception as error:
-            self._inbox.put((transfer, error))
+        self._inbox.put((transfer, find(transfer, self._tools, self._lines)))
 
     # What comes in --------------------------------------------------------------------------------------------------
 
@@ -210,34 +193,14 @@ class Mover(threading.Thread):
         transfer.renew_at = renewal(fresh.expires, time.time())
 
     def _trouble(self, transfer: Transfer, error: Exception) -> None:
-        """Decide what follows from an address that could not be had."""
-        wanted = transfer.wanted
+        """Act on an address that could not be had."""
         if isinstance(error, Reset) and self._tools.over.is_set():
             raise Stopped
-        match error:
-            case Stopped():
-                raise error
-            case Reset():
-                self._again(transfer, TransferError(str(error), where=wanted.key, hint="run the same again"))
-            case Refused() if error.status in TRANSIENT:
-                counts = error.status != 429
-                self._again(transfer, refusal(wanted, error), asked=error.asked, counts=counts)
-            case Refused() if error.status != 404 and transfer.refusals < 2:
-                transfer.refusals += 1
-                self._again(transfer, refusal(wanted, error))
-            case Refused():
-                self._fail(transfer, refusal(wanted, error))
-            case WrongSize() if not transfer.resized:
-                transfer.resized = True
-                self._again(transfer, error.error)
-            case WrongSize():
-                self._fail(transfer, error.error)
-            case ReconcilerError():
-                self._fail(transfer, error)
-            case _:
-                surprise = TransferError(f"{type(error).__name__}: {error}", where=wanted.key)
-                surprise.__cause__ = error
-                self._fail(transfer, surprise)
+        match verdict(transfer, error):
+            case Again(cause, asked, counts):
+                self._again(transfer, cause, asked=asked, counts=counts)
+            case Over(cause):
+                self._fail(transfer, cause)
 
     def _hashed(self, transfer: Transfer, digest: str) -> None:
         """Judge a whole file."""
@@ -402,12 +365,3 @@ def connections(limits: Limits, files: int) -> int:
     share = max(1, limits.connections_per_host // together)
     most = limits.connections_per_file * 2 if together <= 2 and limits.connections_per_file >= 8 else None
     return min(16, share, most or limits.connections_per_file)
-
-
-def _encodes(text: str) -> bool:
-    """Whether a path survives JSON and aria2c: valid Unicode, no control characters."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return text.isprintable()
