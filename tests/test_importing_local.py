@@ -77,6 +77,16 @@ def test_bytes_that_the_lock_knows_get_their_source_back_though_nobody_is_asked(
     assert len(settled(machine)) == 4
 
 
+def test_a_single_file_deep_in_a_directory_of_two_levels_is_adopted_where_it_lies(machine: Machine) -> None:
+    put(machine.here / "weights/deep/a/b/c", gguf_files("Mine", ["Q8_0"], seed=8))
+    (machine.here / "weights/deep/a/b/c/README.md").unlink()
+
+    report = machine.take("tree", "weights", "--local", "--offline")
+
+    assert report["summary"]["left-out"] == 0
+    assert len(settled(machine)) == 1
+
+
 def test_files_at_any_depth_are_adopted(machine: Machine) -> None:
     one, two, three, four = (gguf_files(name, ["Q8_0"], seed=number) for number, name in enumerate("ABCD"))
     put(machine.here / "models", one)

@@ -202,6 +202,19 @@ def test_without_local_it_is_left_out_and_told_as_well(machine: Machine) -> None
     assert report["written"] == []
 
 
+def test_what_is_left_out_of_a_tree_is_told_file_by_file(machine: Machine) -> None:
+    files = {"a-Q4_0.gguf": gguf("Q4_0", name="aaaa", seed=71), "half-00001-of-00002.gguf": gguf("Q4_0", name="half")}
+    put(machine.here / "tree", {**files, f"{GGUF}/{Q4}": machine.ggufs[Q4], Q4: machine.ggufs[Q4]})
+
+    report = machine.take("tree", "tree", "--online")
+
+    told = whys(report, "left-out")
+    assert told.keys() == {"a-Q4_0.gguf", "half-00001-of-00002.gguf", Q4}
+    assert "`--local` takes it here; no repository of the Hub has its name" in told["a-Q4_0.gguf"]
+    assert "half-00002-of-00002.gguf missing" in told["half-00001-of-00002.gguf"]
+    assert "the same bytes as" in told[Q4] or "found on the Hub" in told[Q4]
+
+
 def test_a_copy_that_a_tool_named_after_its_repository_is_found_there(machine: Machine) -> None:
     put(machine.here / "cache", {f"acme_Tiny-GGUF_{Q4}": machine.ggufs[Q4]})
 

@@ -44,8 +44,8 @@ class Folder(NamedTuple):
 class Unknown(NamedTuple):
     """A folder of files whose origin nobody noted; `why` says what is known of it.
 
-    With `whole` it is one repository, whatever lies in it. `row` is told of what lies in it where only known origins
-    are taken; None: everything is taken, as coming from where it lies.
+    With `whole` it is one repository, whatever lies in it. `row` is told of it where only known origins are taken (of
+    each of its models, where it names nothing); None: everything is taken, as coming from where it lies.
     """
 
     folder: Folder
@@ -141,7 +141,7 @@ def _checked(unknown: Unknown, paths: tuple[str, ...], request: Request) -> _Mod
     bad = lacks(paths) or ("" if seen.complete else f"incomplete: {few(seen.problems)}")
     bad = bad or (f"cannot be read: {few(unread)}" if unread else "") or denied(paths, request.pickle)
     if bad:
-        return unknown.row or Row("left-out", what, bad, where)
+        return unknown.row if unknown.row and unknown.row.what else Row("left-out", what, bad, where)
     digests = {path: folder.known[folder.files[path].path] for path in paths}
     origin = request.known.get(digests[paths[0]]["sha256"]) if len(paths) == 1 else None
     return _Model(unknown, paths, what, where, seen, digests, origin)
@@ -175,8 +175,8 @@ def _taken(model: _Model, answer: Answer | None, place: Place) -> Iterator[Found
         doubt = answer.told
         why = f"{why or _UNKNOWN}; {doubt}"
     if model.unknown.row is not None:
-        row = model.unknown.row
-        yield row._replace(why="; ".join(filter(None, (row.why, doubt))))
+        row = model.unknown.row if model.unknown.row.what else Row("left-out", model.what, why, model.where)
+        yield row._replace(why="; ".join(filter(None, (model.unknown.row.why, doubt))))
         return
     said, pin = _of_itself(folder, model.paths, model.digests, model.seen)
     if (place_of_it := _astray(folder, model.paths, said, pin, place)) is not None:
@@ -212,8 +212,14 @@ def _of_itself(
 ) -> tuple[dict[str, Any], Pin]:
     """Return what a manifest says of files whose source is the place where they lie, and their pin."""
     here = folder.here
+    alone = len(paths) == 1  # the source is then the file, and what is inside it has no directories
     artifacts = tuple(
-        Artifact(path, folder.files[path].size, digests[path]["sha256"], url=(here / path).as_uri())
+        Artifact(
+            path.rpartition("/")[2] if alone else path,
+            folder.files[path].size,
+            digests[path]["sha256"],
+            url=(here / path).as_uri(),
+        )
         for path in sorted(paths)
     )
     said: dict[str, Any] = {"source": f"file:{here / paths[0]}" if len(paths) == 1 else f"file:{here}"}

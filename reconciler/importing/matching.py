@@ -5,7 +5,7 @@ The Hub has no look-up by digest. What is asked is bounded, for each model and f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -109,7 +109,11 @@ def ask(models: Sequence[Sought], request: Request) -> tuple[list[Answer], list[
         if model.key not in run.chosen and len(run.chosen) < MODELS:
             run.chosen.append(model.key)
     with ThreadPoolExecutor(_THREADS) as threads:
-        answers = list(threads.map(lambda model: _answer(model, run, request.world), models))
+        try:
+            answers = list(threads.map(lambda model: _answer(model, run, request.world), models))
+        except BaseException:  # Ctrl-C: the threads end with the question that they are at
+            run.refused.append("interrupted")
+            raise
     return answers, list(_trouble(models, answers, run))
 
 
@@ -119,6 +123,11 @@ class _Run:
 
     chosen: list[frozenset[Digest]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raise SourceError once nothing more is to be asked."""
+        if self.refused:
+            raise SourceError(self.refused[0])
 
 
 _UNASKED = "the Hub was not asked about it"
@@ -144,7 +153,9 @@ def _answer(model: Sought, run: _Run, world: World) -> Answer:
         return Answer(None, {}, why=_UNASKED)
     silent = replace(world, warn=lambda _: None)  # what is odd about a mere candidate is nobody's business
     try:
-        looked, holders = world.memory.once(("match", world.endpoint, model.key), lambda: _hunt(model, silent))
+        looked, holders = world.memory.once(
+            ("match", world.endpoint, model.key), lambda: _hunt(model, silent, run.check)
+        )
     except SourceError as error:
         problem = error.problems[0]
         hint = "" if isinstance(error, OfflineError) or not problem.hint else f" ({problem.hint})"
@@ -159,22 +170,30 @@ def _answer(model: Sought, run: _Run, world: World) -> Answer:
     return Answer(None, {}, why=why)
 
 
-def _hunt(model: Sought, world: World) -> tuple[int, tuple[Listing, ...]]:
+def _hunt(model: Sought, world: World, check: Callable[[], None]) -> tuple[int, tuple[Listing, ...]]:
     """Return how many repositories were looked at, and those that hold all weights of a model.
 
-    The best comes first: what something names, in the order of the naming; then the most downloaded.
+    The best comes first: what something names, in the order of the naming; then the most downloaded. `check` is called
+    before each question.
     """
     from reconciler.sources import hubapi
 
     told = clues(model.root, model.folder, tuple(model.local))
     weights = _weights(model.local)
     tag = "gguf" if all(path.lower().endswith(".gguf") for path in weights) else None
-    hits = {hit.repo: hit for word in told.words for hit in hubapi.search(word, PAGE, world, tag=tag)}
+
+    def found(word: str) -> dict[str, Hit]:
+        check()
+        return {hit.repo: hit for hit in hubapi.search(word, PAGE, world, tag=tag)}
+
+    hits: dict[str, Hit] = {}
+    for word in told.words:
+        hits |= found(word)
     for word in told.wider:
-        hits = hits or {hit.repo: hit for hit in hubapi.search(word, PAGE, world, tag=tag)}
+        hits = hits or found(word)
     likely = [hit for hit in hits.values() if hit.repo not in told.repositories and _may_hold(hit, weights)]
     likely.sort(key=lambda hit: (not _has_name(hit, weights), -hit.downloads, hit.repo))
-    listings, failed = _listings([*told.repositories, *(hit.repo for hit in likely)][:REPOSITORIES], world)
+    listings, failed = _listings([*told.repositories, *(hit.repo for hit in likely)][:REPOSITORIES], world, check)
     if failed is not None and not listings and not told.words:  # it has answered no search, either
         raise failed
     places = {repo: number for number, repo in enumerate(told.repositories)}
@@ -205,7 +224,9 @@ def _has_name(hit: Hit, weights: Sequence[str]) -> bool:
     return hit.paths is not None and not names.isdisjoint(path.rpartition("/")[2] for path in hit.paths)
 
 
-def _listings(repositories: Iterable[str], world: World) -> tuple[dict[str, Listing], SourceError | None]:
+def _listings(
+    repositories: Iterable[str], world: World, check: Callable[[], None]
+) -> tuple[dict[str, Listing], SourceError | None]:
     """List repositories as they are now, those that can be seen and taken; and return what went wrong with another.
 
     Raise SourceError when the Hub asks us to wait for too long.
@@ -215,6 +236,7 @@ def _listings(repositories: Iterable[str], world: World) -> tuple[dict[str, List
     found: dict[str, Listing] = {}
     failed: SourceError | None = None
     for repository in repositories:
+        check()
         try:
             found[repository] = huggingface.listing(f"hf:{repository}", None, world)
         except (RateLimitedError, OfflineError):

@@ -68,7 +68,7 @@ def _folders(
     unknown = [
         loose.Unknown(
             loose.Folder(root, path, held, known),
-            row=None if request.local else Row("left-out", path or str(root), why, str(root / path)),
+            row=None if request.local else Row("left-out", "", why),
         )
         for path, held in folders.items()
     ]
