@@ -62,6 +62,29 @@ def test_models_of_civitai_are_found_by_their_address(studio: Studio) -> None:
     assert studio.pins()["detail"].files[0].size == len(DETAIL)
 
 
+@pytest.mark.parametrize(("name", "served"), [("detail.safetensors", None), ("fine.safetensors", "fine.safetensors")])
+def test_a_model_of_civitai_gets_the_name_that_the_loader_asks_for_where_civitai_calls_it_otherwise(
+    studio: Studio, name: str, served: str | None
+) -> None:
+    entry = {"name": name, "url": "https://civitai.com/models/1101?modelVersionId=2202", "directory": "loras"}
+    save(studio, loader("LoraLoader", name, entry))
+    studio.take("workflow", "flow.json")
+    before = studio.said()
+
+    assert [said.get("served_as") for said in before.values()] == [served]
+    for how in ([], ["--offline"]):
+        studio.take("workflow", "flow.json", *how)
+        assert studio.said() == before
+
+
+def test_a_name_that_leads_elsewhere_is_told_with_its_node_once(studio: Studio) -> None:
+    save(studio, loader("VAELoader", "../../evil.safetensors"))
+
+    [row] = [row for row in studio.take("workflow", "flow.json")["rows"] if row["kind"] == "problem"]
+
+    assert (row["what"], row["why"].count("flow.json")) == ("flow.json", 0)
+
+
 def test_a_model_without_an_address_is_found_by_its_hash(studio: Studio) -> None:
     digest = hashlib.sha256(DETAIL).hexdigest()
     save(

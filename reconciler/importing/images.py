@@ -92,8 +92,8 @@ def variant(source: str, file: str, name: str, place: Spot, sha256: str = "") ->
     if place.subfolder:
         said["subfolder"] = place.subfolder
     upstream = file.rpartition("/")[2] or (links.read(source).name if source.startswith("https:") else "")
-    if name and upstream and name != upstream:
-        said["served_as"] = name
+    if name and name != upstream and (upstream or parse(source).scheme == "civitai"):
+        said["served_as"] = name  # what Civitai calls the file is known once it is asked
     if sha256:
         said["lock"] = {"sha256": sha256}
     return said
@@ -171,6 +171,9 @@ def _resolved(each: Found | Row, request: Request) -> Found | Row:
         return replace(each, notes=(*each.notes, f"not locked: {problem.summary}{hint}"))
     except ValueError as error:
         return Row("problem", source, str(error), each.where)
+    weights = [file.path for file in pin.files if file.path.lower().endswith(tuple(WEIGHTS))]
+    if weights == [each.variant.get("served_as")]:
+        return replace(each, pin=pin, variant={k: v for k, v in each.variant.items() if k != "served_as"})
     return replace(each, pin=pin)
 
 

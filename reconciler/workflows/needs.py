@@ -67,7 +67,7 @@ def read(data: bytes, name: str) -> Needs:
         where = f"{name}: {error.where}" if error.where else name
         raise InputError(error.reason, where=inert(where), hint="save it again from ComfyUI") from None
     warnings: list[str] = []
-    safe = [model for one in raw if (model := _safe(one, name, warnings)) is not None]
+    safe = [model for one in raw if (model := _safe(one, warnings)) is not None]
     models = _distinct(safe, warnings)
     if len(models) == MAX_MODELS:
         raise InputError(f"{MAX_MODELS:,} models or more; a workflow needs fewer", where=inert(name))
@@ -166,7 +166,7 @@ def _base(name: str) -> str:
     return name.strip().replace("\\", "/").rpartition("/")[2].lower()
 
 
-def _safe(model: Needed, name: str, warnings: list[str]) -> Needed | None:
+def _safe(model: Needed, warnings: list[str]) -> Needed | None:
     """Return a model with a path of ours, its kind told; None, with a warning, for one that would lead elsewhere."""
     folder, _, below = model.folder.replace("\\", "/").strip("/").removeprefix("models/").partition("/")
     path = "/".join(part for part in (below, model.name.strip().replace("\\", "/").removeprefix("./")) if part)
@@ -175,7 +175,7 @@ def _safe(model: Needed, name: str, warnings: list[str]) -> Needed | None:
         if folder:
             check_relative(folder)
     except ValueError as error:
-        warnings.append(inert(f"{name}: {model.where}: {error}; it is left out"))
+        warnings.append(inert(f"{model.where}: {error}; it is left out"))
         return None
     return model._replace(folder=folder, name=path, kind=kind_named(folder) if folder else None)
 
