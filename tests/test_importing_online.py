@@ -124,6 +124,21 @@ def test_shards_match_all_together_or_not_at_all(machine: Machine) -> None:
     settled(machine)
 
 
+@pytest.mark.parametrize(("later", "found"), [(1, True), (matching.COMMITS, True), (matching.COMMITS + 1, False)])
+def test_a_file_that_its_repository_has_replaced_since_is_found_in_its_last_commits(
+    machine: Machine, later: int, found: bool
+) -> None:
+    for number in range(later):
+        machine.hub.update(GGUF, {Q4: gguf("Q4_K_M", name="Tiny", seed=200 + number)})
+    put(machine.here / "loose", {Q4: machine.ggufs[Q4]})
+
+    machine.take("tree", "loose", "--online")
+
+    [pin] = machine.pins().values()
+    assert (pin.revision == machine.gguf_commit) is found
+    settled(machine)
+
+
 def test_a_repository_that_only_the_header_names_is_found(machine: Machine) -> None:
     data = gguf("Q4_0", name="x1", general={"general.source.huggingface.repository": "acme/Renamed-GGUF"})
     machine.hub.add("acme/Renamed-GGUF", {"renamed.gguf": data})
@@ -251,7 +266,7 @@ def test_a_model_costs_a_bounded_number_of_questions_and_its_copies_none(machine
 
     asked = [call for call in machine.hub.requests if not call.path.startswith("/api/models/u/copy")]
     assert 0 < len(searches(machine)) <= SEARCHES
-    assert len(asked) <= SEARCHES + 2 * matching.REPOSITORIES
+    assert len(asked) <= SEARCHES + 2 * matching.REPOSITORIES  # and nothing older: none has a file of that name
     assert "no match among 7 repositories" in str(whys(report, "left-out"))  # and one is called like the directory
 
 

@@ -29,6 +29,8 @@ MODELS = 50
 """Models of one run that the Hub is asked about; copies of one count once."""
 REPOSITORIES = 8
 """Repositories that are listed for one model."""
+COMMITS = 5
+"""Older commits that are looked at, of one repository that has files of the same names with other bytes now."""
 PAGE = 50
 """Repositories that one search answers with."""
 _THREADS = 4
@@ -198,6 +200,8 @@ def _hunt(model: Sought, world: World, check: Callable[[], None]) -> tuple[int, 
         raise failed
     places = {repo: number for number, repo in enumerate(told.repositories)}
     holders = [(repo, listing) for repo, listing in listings.items() if _held(model.local, listing.files)]
+    if not holders:
+        holders = _of_older(model, listings, world, check)
     holders.sort(
         key=lambda held: (
             places.get(held[0], len(places)), -hits[held[0]].downloads if held[0] in hits else 0, held[0],
@@ -225,11 +229,11 @@ def _has_name(hit: Hit, weights: Sequence[str]) -> bool:
 
 
 def _listings(
-    repositories: Iterable[str], world: World, check: Callable[[], None]
+    repositories: Iterable[str], world: World, check: Callable[[], None], revision: str | None = None
 ) -> tuple[dict[str, Listing], SourceError | None]:
-    """List repositories as they are now, those that can be seen and taken; and return what went wrong with another.
+    """List the repositories that can be seen and taken, and return what went wrong with another.
 
-    Raise SourceError when the Hub asks us to wait for too long.
+    At `revision`; None: as they are now. Raise SourceError when the Hub asks us to wait for too long.
     """
     from reconciler.sources import huggingface
 
@@ -238,7 +242,7 @@ def _listings(
     for repository in repositories:
         check()
         try:
-            found[repository] = huggingface.listing(f"hf:{repository}", None, world)
+            found[repository] = huggingface.listing(f"hf:{repository}", revision, world)
         except (RateLimitedError, OfflineError):
             raise
         except (AccessError, NotFoundError):
@@ -246,6 +250,27 @@ def _listings(
         except SourceError as error:
             failed = error
     return found, failed
+
+
+def _of_older(
+    model: Sought, listings: Mapping[str, Listing], world: World, check: Callable[[], None]
+) -> list[tuple[str, Listing]]:
+    """Return the first repository with files of the same names, at the older commit that holds a model; [] for none."""
+    from reconciler.sources import hubapi
+
+    names = set(map(_base, _weights(model.local)))
+    repo = next((repo for repo, held in listings.items() if names <= {_base(file.path) for file in held.files}), None)
+    if repo is None:
+        return []
+    check()
+    try:
+        for commit in hubapi.commits(listings[repo].repo, None, world)[1 : COMMITS + 1]:
+            found, _ = _listings([repo], world, check, commit)
+            if repo in found and _held(model.local, found[repo].files):
+                return [(repo, found[repo])]
+    except (AccessError, NotFoundError):  # deleted, or closed, between two questions
+        pass
+    return []
 
 
 def _held(local: Local, files: Sequence[Artifact]) -> Mapping[str, Artifact] | None:
