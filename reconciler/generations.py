@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.disk import Root, rename, sync_fd, telling, write_all
-from reconciler.errors import DiskError, RegistryError
+from reconciler.errors import NEWER, DiskError, NewerError, RegistryError
 from reconciler.paths import check_relative
 from reconciler.registry import check_directory
 from reconciler.registry.block import decode, encode
@@ -110,6 +110,8 @@ def read(registry_path: Path, number: int) -> Generation:
     try:
         with Root.open(directory) as root:
             facts = parse(root.read("generation.json", 1 << 30))
+            if facts["version"] > _VERSION:
+                raise NewerError("it is", facts["version"], _VERSION)
             if facts["version"] != _VERSION or facts["number"] != number:
                 raise ValueError("it is of another version or number")
             return Generation(
@@ -125,6 +127,8 @@ def read(registry_path: Path, number: int) -> Generation:
         if isinstance(error.__cause__, FileNotFoundError):
             raise _unreadable(registry_path, number, directory) from error
         raise
+    except NewerError as error:
+        raise RegistryError(f"generation {number}: {error}", where=str(directory), hint=NEWER) from error
     except (ValueError, KeyError, TypeError) as error:
         raise RegistryError(f"generation {number} is damaged: {error}", where=str(directory), hint=_LATER) from error
 

@@ -3,7 +3,7 @@
     location.json     {"version": 1, "id": "<32 hex>", "name": "<name in the manifest>"}
     stage/NAME        a file on its way in; beside it sidecars, whose names hold a dot or end in `_info` or `_meta`
     trash/NAME        a file that left
-    trash/NAME_info   {"path", "size", "digest", "since", "generation", "address"} of it
+    trash/NAME_info   {"version": 1, "path", "size", "digest", "since", "generation", "address"} of it
 
 No payload's name has an extension, so that LM Studio, ComfyUI and the like do not take one for a model.
 """
@@ -26,6 +26,8 @@ from reconciler.state import Digest, Staged, Trashed, parse_digest
 from reconciler.stores import store_of
 
 INFO = "_info"
+VERSION = 1
+"""Of location.json, and of the description of a trashed file."""
 """What the name of a trashed file's description ends with."""
 
 _FILE = "location.json"
@@ -67,7 +69,7 @@ def prepare(root: str, store: str, name: str) -> str:
             if plate.why:
                 raise DiskError(plate.why, where=f"{house}/{_FILE}", hint="if this is the right disk, remove the file")
             identity = os.urandom(16).hex()
-            text = json.dumps({"version": 1, "id": identity, "name": name}, ensure_ascii=False)
+            text = json.dumps({"version": VERSION, "id": identity, "name": name}, ensure_ascii=False)
             home.write(_FILE, text.encode() + b"\n")
             return identity
 
@@ -122,8 +124,8 @@ def read_plate(house: str) -> Plate:
     except (OSError, ValueError) as error:
         return Plate(None, f"{_FILE} cannot be read: {_words(error)}")
     identity = plate.get("id")
-    if plate.get("version") != 1 or not isinstance(identity, str) or not _ID.fullmatch(identity):
-        return Plate(None, f"{_FILE} holds no id of version 1")
+    if plate.get("version") != VERSION or not isinstance(identity, str) or not _ID.fullmatch(identity):
+        return Plate(None, f"{_FILE} holds no id of version {VERSION}")
     return Plate(identity)
 
 
@@ -154,6 +156,8 @@ def _described(name: str, facts: os.stat_result, folder: int, warnings: list[str
     unknown = Trashed(name, "", facts.st_size, None, facts.st_ctime, 0, "")
     try:
         info = _read_json(name + INFO, folder)
+        if info.get("version", VERSION) != VERSION:
+            raise ValueError(f"not of version {VERSION}")
         path, since, generation, address = info["path"], info["since"], info["generation"], info["address"]
         digest: Digest | None = None if info.get("digest") is None else parse_digest(info["digest"])
         known = Trashed(name, path, facts.st_size, digest, float(since), generation, address)

@@ -19,6 +19,8 @@ from reconciler.disk import Root, sync_fd, telling, write_all
 from reconciler.errors import DiskError, RegistryError
 
 SUFFIX = ".journal"
+VERSION = 1
+"""Of the entries; `begin` says it."""
 BEGIN, END = "begin", "end"
 OTHERS = "others"
 """Kind of the entry that tells, before a registry is saved, which entries of others it has no more, or once more."""

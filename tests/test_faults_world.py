@@ -281,10 +281,11 @@ def test_a_journal_of_another_version_is_told_and_nothing_is_done(ground: Ground
 
     ground.declare({"a": ("hf:acme/a", 1, ONE)})
     with open_journal(ground.registry / "journal", "0000000001") as log:
-        log.write(BEGIN, generation=1, manifest="ws", later="words")
+        log.write(BEGIN, version=2, generation=1, manifest="ws", roots={}, later="words")
+    assert "a newer one wrote it" in ground.run("status").err
     ran = ground.apply()
     assert ran.code == 1
-    assert "version" in ran.err
+    assert "it is of version 2, and this reconciler reads 1: a newer one wrote it" in ran.err
     assert "defect" not in ran.err
     assert not (ground.path / "main").exists()
 

@@ -91,3 +91,14 @@ def test_killed_anywhere_it_is_whole_or_not_there_and_leaves_nothing_behind(worl
             assert generations.read(world, number).plan == b"{}\n"
     kept(world, generations.next_number(world))
     assert not [file for file in (world / "generations").iterdir() if file.name.startswith(".")]
+
+
+def test_a_generation_of_a_later_version_is_told_as_such_and_not_as_damaged(world: Path) -> None:
+    facts = kept(world, 1).directory / "generation.json"
+    facts.write_text(facts.read_text().replace('"version": 1', '"version": 2'))
+
+    with pytest.raises(RegistryError, match="version 2, and this reconciler reads 1") as found:
+        generations.read(world, 1)
+
+    assert "upgrade reconciler" in found.value.problems[0].hint
+    assert "damaged" not in found.value.problems[0].summary

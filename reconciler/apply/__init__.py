@@ -83,7 +83,7 @@ def apply(
         touched = _touched(steps, work)
         before = [work.mine[address] for address in touched if address in work.mine]
         log.write(
-            journal.BEGIN, generation=number, plan_id=plan_id(plan), manifest=tools.manifest,
+            journal.BEGIN, version=journal.VERSION, generation=number, plan_id=plan_id(plan), manifest=tools.manifest,
             touched=[list(address) for address in touched], before=[encode(record) for record in before],
             roots={place.root: {"name": name, "store": place.store} for name, place in plan.locations.items()},
         )  # fmt: skip

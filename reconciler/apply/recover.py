@@ -15,7 +15,7 @@ from reconciler.apply.settle import remember, settle
 from reconciler.apply.sites import Sites
 from reconciler.digests import Digests
 from reconciler.disk import telling
-from reconciler.errors import DiskError, ReconcilerError, RegistryError, StaleError
+from reconciler.errors import DiskError, NewerError, ReconcilerError, RegistryError, StaleError
 from reconciler.examine import examined
 from reconciler.house import read_id
 from reconciler.plan import Place
@@ -85,6 +85,7 @@ def foreseen(registry: Registry) -> Registry:
         if not entries or _is_settled(entries):
             continue
         try:
+            _check_version(entries[0])
             manifest, places = str(entries[0]["manifest"]), _places(entries[0]["roots"])
             done = [_Done.read(entry) for entry in entries if entry["kind"] == "done"]
             done += [_Done(deed.record, deed.drop) for deed in _begun(entries).values()]
@@ -116,6 +117,7 @@ def _replay(
     begin = entries[0]
     if begin["kind"] != journal.BEGIN:
         raise RegistryError("the journal does not begin at its beginning", where=str(registry.path / "journal"))
+    _check_version(begin)
     manifest, number = str(begin["manifest"]), int(begin["generation"])
     if _is_settled(entries):
         owed = _put_back(entries, late=True)
@@ -164,6 +166,12 @@ def _put_back(entries: Iterable[Mapping[str, Any]], *, late: bool = False) -> li
             except ReconcilerError as error:
                 left.append((str(Address(*entry["address"])), error.problems[0].summary))
     return left
+
+
+def _check_version(begin: Mapping[str, Any]) -> None:
+    """Raise NewerError for a journal of a later version: what its deeds mean, only who wrote it can tell."""
+    if (version := int(begin["version"])) > journal.VERSION:
+        raise NewerError("it is", version, journal.VERSION)
 
 
 def _unknown(path: Path, error: Exception) -> RegistryError:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from reconciler.apply.owners import Owner, owner_of
 from reconciler.disk import Root, link_or_copy, rename, sync_fd, telling, write_all
 from reconciler.errors import DiskError
-from reconciler.house import INFO, prepare
+from reconciler.house import INFO, VERSION, prepare
 from reconciler.plan import FileRow, Place
 from reconciler.state import Digest
 from reconciler.stores import store_of
@@ -52,8 +52,8 @@ class Site:
     def describe(self, trash: str, path: str, size: int, digest: Digest | None, deed: Deed) -> None:
         """Write down what a trashed file was, before it goes; on disk when this returns."""
         info = {
-            "path": path, "size": size, "digest": digest, "since": deed.since, "generation": self.generation,
-            "address": str(deed.address),
+            "version": VERSION, "path": path, "size": size, "digest": digest, "since": deed.since,
+            "generation": self.generation, "address": str(deed.address),
         }  # fmt: skip
         name = trash + INFO
         self.trash.unlink(name, missing_ok=True)
