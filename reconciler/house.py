@@ -26,9 +26,9 @@ from reconciler.state import Digest, Staged, Trashed, parse_digest
 from reconciler.stores import store_of
 
 INFO = "_info"
+"""What the name of a trashed file's description ends with."""
 VERSION = 1
 """Of location.json, and of the description of a trashed file."""
-"""What the name of a trashed file's description ends with."""
 
 _FILE = "location.json"
 _LIMIT = 1 << 16

@@ -290,6 +290,16 @@ def test_a_journal_of_another_version_is_told_and_nothing_is_done(ground: Ground
     assert not (ground.path / "main").exists()
 
 
+def test_a_journal_that_says_no_version_is_one_of_the_first(ground: Ground) -> None:
+    from reconciler.journal import BEGIN, open_journal
+
+    ground.declare({"a": ("hf:acme/a", 1, ONE)})
+    with open_journal(ground.registry / "journal", "0000000001") as log:
+        log.write(BEGIN, generation=1, plan_id="", manifest="ws", touched=[], before=[], roots={})
+    assert ground.apply().code == 0
+    settled(ground)
+
+
 def test_a_journal_torn_in_its_last_line_is_taken_up(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     ground.declare({"a": ("hf:acme/a", 1, ONE)})
     with monkeypatch.context() as patch:

@@ -169,8 +169,11 @@ def _put_back(entries: Iterable[Mapping[str, Any]], *, late: bool = False) -> li
 
 
 def _check_version(begin: Mapping[str, Any]) -> None:
-    """Raise NewerError for a journal of a later version: what its deeds mean, only who wrote it can tell."""
-    if (version := int(begin["version"])) > journal.VERSION:
+    """Raise NewerError for a journal of a later version: what its deeds mean, only who wrote it can tell.
+
+    One that says no version is from before there was one to say, and means what those of version 1 mean.
+    """
+    if (version := int(begin.get("version", 1))) > journal.VERSION:
         raise NewerError("it is", version, journal.VERSION)
 
 
