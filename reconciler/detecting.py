@@ -18,6 +18,7 @@ from reconciler.catalog.classify import Asset, Judged
 from reconciler.content import Contents, Held
 from reconciler.digests import Digests, Question, Watch
 from reconciler.errors import InputError, Problem, ReconcilerError
+from reconciler.home import expand
 from reconciler.importing import images
 from reconciler.importing.claims import request_of
 from reconciler.references import Reference, parse
@@ -70,7 +71,7 @@ def ground_of_directories(directories: Iterable[Path]) -> Ground:
     from reconciler.importing.looking import look as look_at
 
     # Whatever is kept there: the store of ComfyUI passes over directories with code, and takes every other name.
-    places = [look_at(str(each), "comfyui", each.expanduser().absolute()) for each in directories]
+    places = [look_at(str(each), "comfyui", expand(str(each)).absolute()) for each in directories]
     if not places:
         raise InputError("nowhere to look", hint="name a manifest with locations, or a directory by --in")
     return Ground(tuple(places))

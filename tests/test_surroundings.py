@@ -96,6 +96,31 @@ def test_with_base_directories_of_its_own_no_home_is_needed(box: Box, monkeypatc
     assert box.run("config").code == 0
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "import tree ~/x --manifest new.yaml", "import hf-cache --manifest new.yaml",
+        "import lmstudio --manifest new.yaml", "import comfyui ~/x --manifest new.yaml",
+        "import imageworks ~/x --manifest new.yaml", "import list ~/x --manifest new.yaml",
+        "import ollama ~/x --manifest new.yaml", "init new.yaml --yes --offline", "analyze ~/x",
+    ],
+)  # fmt: skip
+def test_what_is_looked_for_at_home_is_told_where_there_is_none(
+    box: Box, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    for variable in ("HOME", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/.cache")
+    monkeypatch.setenv("RECONCILER_CACHE", str(box.here / "cache"))
+    monkeypatch.setenv("RECONCILER_REGISTRY", str(box.here / "registry"))
+
+    told = box.run(*words.split())
+
+    assert (told.code, told.out) == (1, "")
+    assert "this user has no home directory" in told.err
+
+
 def test_a_home_that_is_relative_is_refused(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the registry would be another one in every directory."""
     without_base_directories(monkeypatch)

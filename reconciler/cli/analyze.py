@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reconciler.cli import session
 from reconciler.errors import InputError
+from reconciler.home import expand
 
 if TYPE_CHECKING:
     from reconciler.audit.analysis import Analysis
@@ -76,7 +76,7 @@ def _meant(source: str) -> tuple[dict[str, Any], Sequence[str]]:
     from reconciler import links
 
     if source.startswith(("/", "./", "../", "~/")):
-        return {"source": f"file:{Path(source).expanduser().absolute().resolve()}"}, ()
+        return {"source": f"file:{expand(source).resolve()}"}, ()
     try:
         return links.fields_of(source)
     except ValueError as error:

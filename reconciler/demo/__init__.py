@@ -20,6 +20,7 @@ from reconciler.demo.stage import TOKEN, Broken, Stage, environment
 from reconciler.demo.telling import Teller
 from reconciler.demo.tours import Chapter, Tour, tour_of
 from reconciler.errors import InputError
+from reconciler.home import expand
 from reconciler.hub.server import Hub
 
 
@@ -81,7 +82,7 @@ def _directory(keep: Path | None) -> Iterator[Path]:
         finally:
             shutil.rmtree(directory)
         return
-    keep = keep.expanduser().absolute()
+    keep = expand(str(keep)).absolute()
     if keep.is_symlink() or (keep.exists() and (not keep.is_dir() or any(keep.iterdir()))):
         raise InputError("expected a directory that is empty or not there yet", where=f"--keep {keep}")
     keep.mkdir(parents=True, exist_ok=True)

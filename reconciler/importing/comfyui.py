@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.detect import check_file
 from reconciler.errors import InputError, ReconcilerError
+from reconciler.home import expand
 from reconciler.importing import images, matching
 from reconciler.importing.claims import paths_of, request_of
 from reconciler.importing.found import Found, How, Request, Row
@@ -121,7 +122,7 @@ def _homes(request: Request) -> Iterator[Home | Row]:
     seen: set[str] = set()
     for text in request.args:
         try:
-            for home in homes_of(Path(text).expanduser().absolute(), request):
+            for home in homes_of(expand(text).absolute(), request):
                 root = os.path.realpath(home.root) if isinstance(home, Home) else ""
                 if not root or root not in seen:
                     yield home

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reconciler.errors import InputError
+from reconciler.home import expand
 from reconciler.importing.found import Found, Request, Row
 from reconciler.importing.looking import UNREAD, license_in, spoilt
 from reconciler.importing.parts import Part, denied, is_gits, lacks, parts, selection
@@ -91,13 +92,13 @@ def _root(request: Request) -> Path:
         raise InputError(f"unexpected {request.args[1]!r}", hint="`reconciler import hf-cache [DIR]`")
     environ = request.environ
     if request.args:
-        return Path(request.args[0]).expanduser().absolute()
+        return expand(request.args[0]).absolute()
     if chosen := environ.get("HF_HUB_CACHE"):
-        return Path(os.path.expandvars(chosen)).expanduser().absolute()
+        return expand(os.path.expandvars(chosen)).absolute()
     if home := environ.get("HF_HOME"):
-        return Path(home).expanduser().absolute() / "hub"
+        return expand(home).absolute() / "hub"
     cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser().absolute() / "huggingface" / "hub"
+    return expand(cache).absolute() / "huggingface" / "hub"
 
 
 def _housed(root: Path) -> Path:

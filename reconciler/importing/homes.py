@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reconciler.errors import InputError, ManifestError
+from reconciler.home import find as find_home
 from reconciler.importing.found import Request, Row
 from reconciler.inert import inert
 from reconciler.ui.extra_paths import ExtraPaths
@@ -148,7 +149,7 @@ def _unfit(tree: str, folders: list[str], root: Path) -> str:
     """Return why a directory cannot be the root of a location for these folders, '' when it can."""
     from reconciler.importing.usual import weigh
 
-    if tree in ("/", os.path.expanduser("~")) or _is_in(str(root), tree):  # noqa: PTH111  as text
+    if tree in ("/", find_home()) or _is_in(str(root), tree):
         return f"it lies beside other things in {tree}: give it a directory of its own"
     others = [Path(tree) / name for name in _names(Path(tree))]
     others = [each for each in others if not any(_is_in(folder, str(each)) for folder in folders)]

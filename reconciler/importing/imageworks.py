@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.errors import InputError
+from reconciler.home import expand
 from reconciler.importing import oldbooks, ollama, shelves
 from reconciler.importing.adopting import Place, declared, enriched, known_as, store_of
 from reconciler.importing.found import Found, Request, Row
@@ -34,7 +35,7 @@ def gather(request: Request) -> Iterator[Found | Row]:
     """Yield a variant for each record of the registry in `DIR` (or of one file), or why there is none."""
     if len(request.args) != 1:
         raise InputError("expected one directory", hint="`reconciler import imageworks DIR`")
-    books = oldbooks.read(Path(request.args[0]).expanduser().absolute())
+    books = oldbooks.read(expand(request.args[0]).absolute())
     yield from books.rows
     yield from (Row("finding", PATTERNS, why, "") for why in bad_patterns(request.environ))
     records = [tell(entry, request.environ) for entry in books.entries]

@@ -19,6 +19,7 @@ from reconciler.catalog.commands import PROGRAMS, fetch_of, simple_commands
 from reconciler.catalog.pages import Block
 from reconciler.detect import rules
 from reconciler.errors import InputError
+from reconciler.home import expand
 from reconciler.importing import images
 from reconciler.importing.found import Found, Request, Row
 from reconciler.importing.parts import exact
@@ -88,7 +89,7 @@ def _of_file(name: str, request: Request) -> Iterator[Found | Row]:
 
 def _text(path: Path) -> str:
     try:
-        with path.expanduser().open("rb") as file:
+        with expand(str(path)).open("rb") as file:
             data = file.read(LARGEST + 1)
     except OSError as error:
         why = disk_error(error, str(path)).problems[0].summary

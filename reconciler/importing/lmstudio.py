@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reconciler.detect import MalformedHeader, jsonbound
 from reconciler.errors import InputError
+from reconciler.home import expand
 from reconciler.importing import shelves
 from reconciler.importing.found import Found, Request, Row
 from reconciler.importing.looking import hidden, look, several, sort_out
@@ -37,8 +38,8 @@ def _root(request: Request) -> Path:
     if len(request.args) > 1:
         raise InputError(f"unexpected {request.args[1]!r}", hint="`reconciler import lmstudio [DIR]`")
     if request.args:
-        return Path(request.args[0]).expanduser().absolute()
-    home = Path.home()
+        return expand(request.args[0]).absolute()
+    home = expand("~")
     usual = (_pointed(home) / "models", home / ".cache/lm-studio/models")
     chosen = chosen_directory()
     for folder in (*([chosen] if chosen else []), *usual):
@@ -52,7 +53,7 @@ def _root(request: Request) -> Path:
 
 def chosen_directory() -> Path | None:
     """Return the directory that LM Studio's settings name, None when they name none."""
-    return _setting(_pointed(Path.home()) / "settings.json")
+    return _setting(_pointed(expand("~")) / "settings.json")
 
 
 def _pointed(home: Path) -> Path:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler import naming, resolve, sources
 from reconciler.detect import MalformedHeader, gguf, jsonbound, rules, told_by_names
 from reconciler.errors import InputError, ReconcilerError
+from reconciler.home import expand
 from reconciler.importing.found import Found, Request, Row
 from reconciler.importing.looking import UNREAD, spoilt
 from reconciler.inert import few, inert
@@ -64,7 +65,7 @@ def _seen(request: Request) -> Seen:
         raise InputError(f"unexpected {request.args[1]!r}", hint="`reconciler import ollama [URL]`")
     given = request.args[0] if request.args else None
     if given is not None and (given.startswith(("/", "~", ".")) or Path(given).is_dir()):
-        directory = Path(given).expanduser().absolute()
+        directory = expand(given).absolute()
         if not directory.is_dir():
             raise InputError("there is no such directory", where=inert(str(directory)), hint="name Ollama's `models`")
         return look("ollama", None, str(directory), request.environ)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from reconciler.home import expand, find
 from reconciler.inert import inert
 from reconciler.ollama.address import url_of
 
@@ -62,12 +62,12 @@ def is_same(one: Said, other: Said) -> bool:
 def root_of(said: Said) -> str:
     """Return the real directory of a location, '' for one that has none."""
     root = said.get("root") or said.get("models")
-    return os.path.realpath(Path(root).expanduser()) if root else ""
+    return os.path.realpath(expand(root)) if root else ""
 
 
 def tilde(said: Said) -> Said:
     """Return a location with `~` for the home directory, so that the manifest fits another machine too."""
-    home = os.path.expanduser("~").rstrip("/")  # noqa: PTH111  as text, without a Path's tidying
+    home = (find() or "").rstrip("/")
     return {
         key: "~" + value[len(home) :]
         if key in ("root", "models", "extra_model_paths")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reconciler.errors import InputError
+from reconciler.home import expand
 from reconciler.importing import loose, shelves
 from reconciler.importing.found import Found, Request, Row
 from reconciler.importing.looking import digests_of, hidden, look, several, sort_out
@@ -22,7 +23,7 @@ def gather(request: Request) -> Iterator[Found | Row]:
     """Yield a variant for each model below `DIR`."""
     if len(request.args) != 1:
         raise InputError("expected one directory", hint="`reconciler import tree DIR`")
-    root = Path(request.args[0]).expanduser().absolute()
+    root = expand(request.args[0]).absolute()
     seen = look("tree", "huggingface", root)
     _refuse_stores(root)
     yield from hidden(seen)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from reconciler.home import expand
 from reconciler.importing import lmstudio
 from reconciler.importing.homes import extra_folders
 from reconciler.importing.parts import is_weight
@@ -166,7 +167,7 @@ def _there(tool: Tool, environ: Mapping[str, str], system: str) -> Iterator[str]
         moved.append(str(chosen))
     usual = tool.mac if system == "darwin" else tool.linux
     for text in (*moved, *usual):
-        path = Path(text).expanduser().absolute()
+        path = expand(text).absolute()
         if _is_dir(path):
             yield str(path)
     if "WSL_DISTRO_NAME" in environ:
