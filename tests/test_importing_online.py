@@ -305,6 +305,23 @@ def test_a_hub_that_cannot_be_searched_is_told_in_one_line(machine: Machine) -> 
     assert "has no list of models to be searched" in whys(report, "problem")["the Hub"]
 
 
+def test_after_ctrl_c_the_other_threads_ask_nothing_more(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def search(words: str, *_: Any, **__: Any) -> Any:
+        asked.append(words)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reconciler.sources.hubapi.search", search)
+    put(machine.here / "loose", {f"m{n}abc-Q4_0.gguf": gguf("Q4_0", name=f"m{n}abc", seed=n) for n in range(9)})
+
+    told = machine.run("import", "tree", "loose", "--online", "--manifest", "box.yaml")
+
+    assert told.code == 130
+    assert 0 < len(asked) < 9
+    assert not machine.manifest.exists()
+
+
 @pytest.mark.parametrize("trouble", ["rate", "down", "offline"])
 def test_where_the_hub_cannot_be_asked_the_import_goes_on_as_without(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, trouble: str

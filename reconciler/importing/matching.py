@@ -131,6 +131,13 @@ class _Run:
         if self.refused:
             raise SourceError(self.refused[0])
 
+    def wait(self, seconds: float, sleep: Callable[[float], None]) -> None:
+        """Wait as the Hub asks for; raise SourceError once that leads to no further question."""
+        while seconds > 0:
+            self.check()
+            sleep(min(seconds, 1.0))
+            seconds -= 1.0
+
 
 _UNASKED = "the Hub was not asked about it"
 
@@ -146,6 +153,7 @@ def _trouble(models: Sequence[Sought], answers: Iterable[Answer], run: _Run) -> 
         yield Row("problem", "the Hub", why, where)
     else:
         why = f"{MODELS} models were asked about, which is the most for one run; {count} taken over without asking"
+        why += " (`reconciler forget` lets go of one, and another import asks about it)"
         yield Row("finding", "the Hub", why, where)
 
 
@@ -153,7 +161,8 @@ def _answer(model: Sought, run: _Run, world: World) -> Answer:
     """Return what the Hub has of a model; its copies are asked about once."""
     if model.key not in run.chosen or run.refused:
         return Answer(None, {}, why=_UNASKED)
-    silent = replace(world, warn=lambda _: None)  # what is odd about a mere candidate is nobody's business
+    # What is odd about a mere candidate is nobody's business.
+    silent = replace(world, warn=lambda _: None, sleep=lambda seconds: run.wait(seconds, world.sleep))
     try:
         looked, holders = world.memory.once(
             ("match", world.endpoint, model.key), lambda: _hunt(model, silent, run.check)
