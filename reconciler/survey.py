@@ -11,7 +11,7 @@ from reconciler.comfort import changed, comfort_questions, yielding
 from reconciler.content import Contents, Held
 from reconciler.content import Question as Unread
 from reconciler.decide import settle
-from reconciler.desired import desire
+from reconciler.desired import Desires, desire
 from reconciler.diff import questions
 from reconciler.digests import Digests, Question, Watch
 from reconciler.errors import SourceError
@@ -86,17 +86,7 @@ def survey(
     located = look(loaded, registry)
     desires = desires._replace(variants=fitted(desires.variants, located))
     check_selection(selection, desires.variants, desires.undecided, map(address_of, located.ours))
-    wanted = tuple(d for d in desires.variants if is_selected(selection, d.address))
-    world = World(
-        wanted,
-        replace(located, known=recalled(located, wanted, means.digests)),
-        tuple(entry for entry in desires.undecided if is_selected_undecided(selection, entry)),
-        scope=scope(desires.variants, desires.undecided, selection),
-        whole=not (selection.target or selection.exclude),
-        unselected=tuple(left_out(desires.variants, selection)),
-        joining=joinable(located.locations) if loaded.manifest.policy.duplicates == "link" else frozenset(),
-    )
-    world, theirs = comfortable(world, means)
+    world, theirs = comfortable(_world(loaded, located, desires, selection, means), means)
     world = looked_at(read_unread(world, means), registry, means.digests)
     limits = Limits(loaded.manifest.policy.max_remove, loaded.manifest.policy.min_free, rules_of(loaded))
     world, steps = settle(world, limits, selection, lambda pins: denied(pins, means.sources))
@@ -106,6 +96,7 @@ def survey(
         gone = strangers.pruning(odd, registry)
         plan = replace(plan, steps=tuple(sorted((*steps, *gone), key=lambda step: (ORDER[step.action], step.address))))
     found = findings(steps, world.locations, limits.rules)
+    patterns = (f"{strangers.PATTERNS}: {why}" for why in (strangers.bad_patterns() if odd else ()))
     plan = replace(
         plan,
         findings=found,
@@ -116,16 +107,23 @@ def survey(
         lock_path=str(lock_path),
         lock_digest=lockfile.digest(lock_path),
         resolved={**unwritten, **resolution.resolved},
-        warnings=(
-            *loaded.warnings,
-            *desires.warnings,
-            *theirs,
-            *plan.warnings,
-            *cautions(found),
-            *(f"{strangers.PATTERNS}: {why}" for why in (strangers.bad_patterns() if odd else ())),
-        ),
+        warnings=(*loaded.warnings, *desires.warnings, *theirs, *plan.warnings, *cautions(found), *patterns),
     )
     return Survey(loaded, registry, world, plan, resolution)
+
+
+def _world(loaded: Loaded, located: Contents, desires: Desires, selection: Selection, means: Means) -> World:
+    """Return what the plan is about: of all that is declared what was selected, and what is there."""
+    wanted = tuple(d for d in desires.variants if is_selected(selection, d.address))
+    return World(
+        wanted,
+        replace(located, known=recalled(located, wanted, means.digests)),
+        tuple(entry for entry in desires.undecided if is_selected_undecided(selection, entry)),
+        scope=scope(desires.variants, desires.undecided, selection),
+        whole=not (selection.target or selection.exclude),
+        unselected=tuple(left_out(desires.variants, selection)),
+        joining=joinable(located.locations) if loaded.manifest.policy.duplicates == "link" else frozenset(),
+    )
 
 
 def joinable(locations: Mapping[str, ObservedLocation]) -> frozenset[str]:
