@@ -129,10 +129,10 @@ def test_the_details_say_what_template_and_readme_tell(box: Box) -> None:
     columns = "chat_template,capabilities,license,readme"
     [row] = [line for line in box.run("list", "box.yaml", "--columns", columns).out.splitlines() if "jinja" in line]
 
-    assert "  chat template external chat_template.jinja\n" in details
-    assert "  capabilities  text, tools\n" in details
-    assert "  license       apache-2.0\n" in details
-    assert "  readme        " in details
+    assert "  chat template  external chat_template.jinja\n" in details
+    assert "  capabilities   text, tools\n" in details
+    assert "  license        apache-2.0\n" in details
+    assert "  readme         " in details
     assert "awq" in row.lower()
     assert box.run("list", "box.yaml", "--license", "apache-*", "--json").json["variants"] != []
 

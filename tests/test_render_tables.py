@@ -30,6 +30,16 @@ def test_a_table_fits_the_terminal_by_cutting_its_widest_column(width: int) -> N
     assert all(line.isprintable() for line in lines)
 
 
+def test_names_are_cut_last_and_columns_that_can_be_spared_go_first() -> None:
+    [header, first, second] = table(ROWS, HEADERS, width=64, colour=False, names="variant", spare=("state", "size"))
+
+    assert header.split() == ["variant", "location"]
+    assert first.split() == [ROWS[0][0], "linux_wsl"]
+    assert second.split()[1] != ROWS[1][1], "the place gives way to the names"
+    [whole, *_] = table(ROWS, HEADERS, width=200, colour=False, spare=("state",))
+    assert len(whole.split()) == 4
+
+
 def test_a_table_without_rows_is_its_header() -> None:
     assert list(table([], HEADERS, width=80, colour=False)) == ["variant  location  size  state"]
 

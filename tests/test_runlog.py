@@ -60,7 +60,8 @@ def test_a_run_that_is_killed_has_told_what_it_did_until_then(box: Box, monkeypa
     assert [line["event"] for line in told] == ["start", "step", "step", "step"]
     assert {line["result"] for line in told[1:]} == {"done"}
     assert (cut["generation"], cut["result"], cut["plan_id"]) == (1, "unfinished", told[0]["plan_id"])
-    assert [deed["result"] for deed in after] == ["done"]
+    assert [(deed["result"], deed["steps"]["done"]) for deed in after] == [("interrupted", 3)]
+    assert "3 done" in box.run("history", "box.yaml").out
 
 
 def test_an_apply_that_cannot_begin_tells_why(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

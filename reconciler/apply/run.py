@@ -158,8 +158,9 @@ def _receive(work: Work, schedule: Schedule, downloader: Downloader, wanted: dic
                     work.received[id(step)] = work.received.get(id(step), 0) + result.received
                     schedule.arrived(step)
                 elif work.does_without(step, result.wanted.digest):
-                    why = result.error.problems[0].summary
-                    work.say(f"{step.address}: done without {result.wanted.name}: {why}")
+                    if id(step) not in work.outcomes:
+                        why = result.error.problems[0].summary
+                        work.say(f"{step.address}: done without {_called(step, result.wanted)}: {why}")
                     schedule.arrived(step)
                 else:
                     schedule.fail(step, result.error)
@@ -167,6 +168,11 @@ def _receive(work: Work, schedule: Schedule, downloader: Downloader, wanted: dic
         close: Callable[[], None] | None = getattr(results, "close", None)
         if close is not None:
             close()
+
+
+def _called(step: Step, wanted: Wanted) -> str:
+    """Return the path that a file of a step would have had."""
+    return inert(next(row.path for row in step.files if row.digest == wanted.digest))
 
 
 def _wanted(work: Work, steps: Sequence[Step], schedule: Schedule) -> dict[Wanted, list[Step]]:

@@ -29,6 +29,8 @@ class Deed:
     result: str = ""
     """`done`, `partly`, `interrupted`, `unreadable`; `running`, or `unfinished` when it was killed."""
     problem: str = ""
+    touched: int = 0
+    """Variants whose records it made, changed or dropped."""
 
 
 def deeds(loaded: Loaded) -> list[Deed]:
@@ -94,7 +96,8 @@ def stamp(when: float) -> str:
 
 def _deed(number: int, directory: Path, result: Mapping[str, Any]) -> Deed:
     receipt = result.get("receipt") or {}
-    summary = receipt.get("summary") or {}
+    was_cut = bool(receipt.get("interrupted") or result.get("interrupted"))
+    summary = receipt.get("summary") or {"done": result.get("done", 0)}  # of one that was killed no more is known
     counts: dict[str, int] = {}
     for outcome in receipt.get("outcomes") or ():
         if outcome.get("result") == "done":
@@ -111,7 +114,8 @@ def _deed(number: int, directory: Path, result: Mapping[str, Any]) -> Deed:
         {word: summary.get(f"bytes_{word}", 0) for word in ("received", "reused", "trash")},
         receipt.get("seconds", 0.0),
         str(result.get("plan_id", "")),
-        "interrupted" if receipt.get("interrupted") else "partly" if code == 5 else "done",
+        "interrupted" if was_cut else "partly" if code == 5 else "done",
+        touched=len(result.get("touched") or ()),
     )
 
 

@@ -39,6 +39,8 @@ def ask(question: str, *, instead: str = "--yes approves it") -> None:
     sys.stdout.write(f"\n{question}\n  Only `yes` is accepted: ")
     sys.stdout.flush()
     answer = sys.stdin.readline()
+    if not answer.endswith("\n"):  # the end of what was typed, not of a line
+        sys.stdout.write("\n")
     if answer.strip() != "yes":
         raise DeclinedError("declined; nothing was changed")
 

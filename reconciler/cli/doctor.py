@@ -47,11 +47,10 @@ def _text(checks: Sequence[Check], problems: int, warnings: int) -> Iterator[str
     yield from table(rows, ("state", "check", "found"), width=session.width(), colour=colour, folds="found")
     yield ""
     for check in checks:
-        if check.state != "ok":
+        if check.hint and check.state != "ok":
             code = "1;31" if check.state == "problem" else "33"
             yield f"{paint(f'{check.state}:', code, colour)} {name(check.name)}: {name(check.found)}"
-            if check.hint:
-                yield f"  {paint('hint:', '36', colour)} {name(check.hint)}"
+            yield f"  {paint('hint:', '36', colour)} {name(check.hint)}"
     yield f"{counted(problems, 'problem')}, {counted(warnings, 'warning')}." if problems + warnings else "All is well."
 
 

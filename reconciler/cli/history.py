@@ -76,6 +76,8 @@ def _what(deed: Deed) -> str:
 
     counts, sizes = deed.counts or {}, deed.bytes or {}
     parts = [f"{number} {action}" for action, number in counts.items()]
-    parts += [f"{number} {word}" for word, number in (deed.ends or {}).items() if number and word != "done"]
+    parts += [
+        f"{number} {word}" for word, number in (deed.ends or {}).items() if number and (word != "done" or not counts)
+    ]
     parts += [f"{human_bytes(size)} {'to trash' if word == 'trash' else word}" for word, size in sizes.items() if size]
     return ", ".join(parts)

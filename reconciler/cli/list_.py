@@ -195,8 +195,8 @@ def _details(items: Iterable[Item]) -> Iterator[str]:
         for column, told in COLUMNS.items():
             value = told(item)
             if column not in ("variant", "name", "bytes") and value is not None:
-                yield f"  {column.replace('_', ' '):<14}{name(str(value))}"
-        yield from (f"  {'bad':<14}{name(path)}" for path in item.bad)
+                yield f"  {column.replace('_', ' '):<15}{name(str(value))}"
+        yield from (f"  {'bad':<15}{name(path)}" for path in item.bad)
 
 
 def _locations(locations: Mapping[str, ObservedLocation], unmanaged: Mapping[str, _Unmanaged]) -> Iterator[str]:

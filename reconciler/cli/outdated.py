@@ -67,7 +67,10 @@ def _text(moved: Sequence[Moved], variants: int) -> Iterator[str]:
         for each in moved
     ]  # fmt: skip
     headers = ("variant", "locked", "upstream", "files", "to fetch", "size", "new size")
-    yield from table(rows, headers, width=session.width(), colour=session.colour(session.settings()))
+    yield from table(
+        rows, headers, width=session.width(), colour=session.colour(session.settings()),
+        names="variant", spare=("size",),
+    )  # fmt: skip
     yield ""
     yield (
         f"{len(moved)} of {counted(variants, 'variant')} moved, {human_bytes(sum(each.bytes for each in moved))} to "

@@ -73,7 +73,10 @@ def _text(loaded: Loaded, places: Sequence[_Place]) -> Iterator[str]:
     ]
     headers = ("role", "order", "variant", "location", "served as", "kind", "state")
     if rows:
-        yield from table(rows, headers, width=session.width(), colour=session.colour(session.settings()))
+        yield from table(
+            rows, headers, width=session.width(), colour=session.colour(session.settings()),
+            names="variant", spare=("kind", "served as"),
+        )  # fmt: skip
         yield ""
     for place in places:
         if place.judged.warning:

@@ -76,7 +76,7 @@ def _print(plan: Plan, rows: Sequence[Row], here: Presence) -> None:
         shown = [(row.drift, *_verdict(row, here), _deed(row.step), row.address, _reason(row, here)) for row in rows]
         headers = ("drift", *(("here",) if here.variants else ()), "apply", "variant", "why")
         colour = session.colour(session.settings())
-        session.say(table(shown, headers, width=session.width(), colour=colour))
+        session.say(table(shown, headers, width=session.width(), colour=colour, names="variant"))
         session.say(["", *_blocks(rows), *_pairs(here), _drift_line(rows)])
     if plan.resolved:
         session.say([lock_line(plan)])
@@ -144,7 +144,7 @@ def _told(finding: Finding) -> str:
 
 def _blocks(rows: Sequence[Row]) -> Iterator[str]:
     """Yield on a terminal, whose width cuts the table, every reason for blocking in full; a crowd's reason once."""
-    from reconciler.render.lines import counted, name
+    from reconciler.render.lines import counted, folded, name
 
     if session.width() is None:
         return
@@ -154,7 +154,7 @@ def _blocks(rows: Sequence[Row]) -> Iterator[str]:
             reasons.setdefault(row.step.blocked, []).append(row)
     for reason, held_up in reasons.items():
         who = name(str(held_up[0].address)) if len(held_up) == 1 else counted(len(held_up), "variant")
-        yield f"blocked: {who}: {name(reason)}"
+        yield from folded(f"blocked: {who}: {name(reason)}", session.width(), "  ", cut=False)
 
 
 def _drift_line(rows: Sequence[Row]) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reconciler.cli import session
 from reconciler.cli.applying import act, announce, ask, hold, nothing_done, terminated_is_interrupted
+
+if TYPE_CHECKING:
+    from reconciler.audit.past import Deed
+    from reconciler.manifest import Loaded
 
 
 def command(
@@ -38,7 +41,7 @@ def command(
     loaded = load(manifest)
     chosen = session.settings(loaded=loaded)
     if generations:
-        return _list(loaded.registry, loaded.identity, json)
+        return _list(loaded, json)
     terminated_is_interrupted()
     with session.means(loaded) as means, hold(loaded, means, "undo") as held:
         plan, first = plan_undo(loaded, held.registry, means, to, session.tell)
@@ -52,21 +55,36 @@ def command(
         return act(plan, loaded, held, means, chosen, json=json).exit_code
 
 
-def _list(registry: Path, manifest: str, json: bool) -> int:
-    from reconciler import generations
+def _list(loaded: Loaded, json: bool) -> int:
+    from reconciler.audit.past import deeds, stamp
     from reconciler.render.tables import table
 
-    rows = []
-    for number in generations.listing(registry):
-        result = generations.read(registry, number).result
-        if result.get("manifest") == manifest:
-            counts = result.get("receipt", {}).get("summary", {})
-            told = f"{counts.get('done', 0)} done, {counts.get('failed', 0)} failed"
-            rows.append((number, len(result.get("touched", ())), "cut short" if result.get("interrupted") else told))
+    found = [deed for deed in deeds(loaded) if deed.result not in ("running", "unfinished")][::-1]
     if json:
-        session.say_json({"generations": [{"number": n, "variants": t, "result": r} for n, t, r in rows]})
-    elif rows:
-        session.say(table(rows, ("generation", "variants", "result"), width=session.width(), colour=False))
+        session.say_json({
+            "generations": [
+                {
+                    "number": deed.number, "variants": deed.touched, "result": _told(deed),
+                    "when": stamp(deed.when) if deed.when else None,
+                }
+                for deed in found
+            ]
+        })  # fmt: skip
+    elif found:
+        rows = [
+            (deed.number, stamp(deed.when)[:19].replace("T", " ") if deed.when else None, deed.touched, _told(deed))
+            for deed in found
+        ]
+        headers = ("generation", "when (UTC)", "variants", "result")
+        session.say(table(rows, headers, width=session.width(), colour=False))
     else:
         session.say(["Nothing was applied yet."])
     return 0
+
+
+def _told(deed: Deed) -> str:
+    if deed.result == "unreadable":
+        return deed.problem
+    ends = deed.ends or {}
+    told = f"{ends.get('done', 0)} done, {ends.get('failed', 0)} failed"
+    return f"cut short, {told}" if deed.result == "interrupted" else told
