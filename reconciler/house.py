@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reconciler.errors import DiskError
+from reconciler.errors import NEWER, DiskError, NewerError
 from reconciler.inert import inert
 from reconciler.state import Digest, Staged, Trashed, parse_digest
 from reconciler.stores import store_of
@@ -42,6 +42,7 @@ class Plate(NamedTuple):
 
     id: str | None
     why: str = ""
+    is_newer: bool = False
 
 
 def is_payload(name: str) -> bool:
@@ -67,7 +68,8 @@ def prepare(root: str, store: str, name: str) -> str:
             if plate.id is not None:
                 return plate.id
             if plate.why:
-                raise DiskError(plate.why, where=f"{house}/{_FILE}", hint="if this is the right disk, remove the file")
+                hint = NEWER if plate.is_newer else "if this is the right disk, remove the file"
+                raise DiskError(plate.why, where=f"{house}/{_FILE}", hint=hint)
             identity = os.urandom(16).hex()
             text = json.dumps({"version": VERSION, "id": identity, "name": name}, ensure_ascii=False)
             home.write(_FILE, text.encode() + b"\n")
@@ -123,8 +125,10 @@ def read_plate(house: str) -> Plate:
         return Plate(None)
     except (OSError, ValueError) as error:
         return Plate(None, f"{_FILE} cannot be read: {_words(error)}")
-    identity = plate.get("id")
-    if plate.get("version") != VERSION or not isinstance(identity, str) or not _ID.fullmatch(identity):
+    identity, version = plate.get("id"), plate.get("version")
+    if type(version) is int and version > VERSION:
+        return Plate(None, str(NewerError(f"{_FILE} is", version, VERSION)), is_newer=True)
+    if version != VERSION or not isinstance(identity, str) or not _ID.fullmatch(identity):
         return Plate(None, f"{_FILE} holds no id of version {VERSION}")
     return Plate(identity)
 

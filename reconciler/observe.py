@@ -101,6 +101,8 @@ def _absent(told: ObservedLocation, expected_id: str | None) -> ObservedLocation
 def _stranger(plate: Plate, expected_id: str | None) -> str:
     if expected_id is None or plate.id == expected_id:
         return ""
+    if plate.is_newer:
+        return plate.why
     if plate.id is None:
         return f"{plate.why or 'location.json is missing'}: is the disk mounted? Expected id {expected_id}"
     return f"location.json says {plate.id}, expected {expected_id}: is another disk mounted here?"

@@ -234,6 +234,20 @@ def test_a_root_that_leads_to_another_disk_than_its_house_is_read_only(world: Pa
     assert "another file system" in closed(str(world / "hub"), "hf-cache", seen.device + 1)
 
 
+def test_an_id_of_a_later_version_is_not_to_be_removed(world: Path) -> None:
+    there = prepare(str(world), "flat", "disk")
+    plate = world / ".reconciler/location.json"
+    plate.write_text(plate.read_text().replace('"version": 1', '"version": 2'))
+
+    seen = look(world, expected_id=there)
+
+    assert not seen.readable
+    assert seen.why == "location.json is of version 2, and this reconciler reads 1: a newer one wrote it"
+    with pytest.raises(DiskError, match="a newer one wrote it") as found:
+        prepare(str(world), "flat", "disk")
+    assert "remove" not in found.value.problems[0].hint
+
+
 def test_a_location_of_a_store_that_we_do_not_know_is_unreadable(world: Path) -> None:
     seen = look(world, store="tape")
     assert not seen.readable
