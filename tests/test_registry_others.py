@@ -330,6 +330,12 @@ def test_facts_stand_where_others_look_for_them() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("source", "is_inside"), [("embedded", True), ("external", False), ("missing", False)])
+def test_a_template_that_a_server_finds_in_the_weights_is_embedded(source: str, is_inside: bool) -> None:
+    told = {"detector": 1, "chat_template": {"source": source, "path": "model"}}
+    assert render(replace(record(), told=told), "m", None, None)["metadata"]["has_embedded_chat_template"] is is_inside
+
+
 def test_facts_that_are_no_more_leave_the_entry_and_what_others_wrote_stays() -> None:
     old = dict(render(replace(record(), told=TOLD), "m", None, None))
     old["capabilities"] = {**old["capabilities"], "audio": True}

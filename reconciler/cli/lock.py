@@ -116,7 +116,8 @@ def _tell(locked: Locked, warned: list[str] | None) -> None:
         })  # fmt: skip
         return
     session.say(_lines(locked))
-    done = f"{len(locked.changed)} changed" if locked.changed or locked.dropped else "nothing changed"
+    counts = ((len(locked.changed), "changed"), (len(locked.dropped), "dropped"))
+    done = ", ".join(f"{number} {word}" for number, word in counts if number) or "nothing changed"
     session.say([f"{locked.path}: {len(locked.pins)} {'entry' if len(locked.pins) == 1 else 'entries'}, {done}."])
 
 

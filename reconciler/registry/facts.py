@@ -63,7 +63,7 @@ def metadata_of(record: Record) -> dict[str, Any]:
     if template:
         said |= {
             "has_chat_template": template.get("source") != "missing",
-            "has_embedded_chat_template": bool(template.get("embedded")),
+            "has_embedded_chat_template": bool(template.get("embedded")) or template.get("source") == "embedded",
             "external_chat_template_files": external or None,
             "primary_chat_template_file": external[0] if external else None,
             "primary_chat_template_sha256": _sha256(record, external[0]) if external else None,
