@@ -13,8 +13,8 @@ from reconciler import lockfile
 from reconciler.adding import INTO, add
 from reconciler.cli.session import upstream
 from reconciler.errors import ManifestError
-from reconciler.importing.writing import write
 from reconciler.importing.target import open_target
+from reconciler.importing.writing import write
 from reconciler.manifest import load
 
 
