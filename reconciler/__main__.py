@@ -17,7 +17,10 @@ def main() -> None:
     _speak_utf8()
     from reconciler.cli import run
 
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == 130:
+        os._exit(code)  # else Python would wait for threads whose questions nobody answers
+    sys.exit(code)
 
 
 def _speak_utf8() -> None:

@@ -7,13 +7,13 @@ decides, and what was read is remembered.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from reconciler import air as airs
 from reconciler import sources
+from reconciler.abreast import abreast
 from reconciler.catalog.classify import Asset, Judged
 from reconciler.content import Contents, Held
 from reconciler.digests import Digests, Question, Watch
@@ -83,8 +83,7 @@ def look(
     """Return what became of every page, in their order. Upstream is asked what lock and records do not know."""
     assets = [_assets(page) for page in pages]
     meaning = _Meaning(ground, world)
-    with ThreadPoolExecutor(_THREADS) as threads:
-        meant = list(threads.map(meaning.of, (asset for each in assets for asset in each)))
+    meant = abreast(meaning.of, (asset for each in assets for asset in each), _THREADS, "detect")
     seen = iter(_sightings(meant, ground, digests, watch))
     return tuple(_looked(page, tuple(next(seen) for _ in each)) for page, each in zip(pages, assets, strict=True))
 

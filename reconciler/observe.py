@@ -10,6 +10,7 @@ from pathlib import Path
 from posixpath import dirname
 from typing import NamedTuple
 
+from reconciler.abreast import abreast
 from reconciler.house import Plate, closed, prepare, read_id, read_plate, staged, trashed
 from reconciler.inert import inert
 from reconciler.state import ObservedFile, ObservedLocation
@@ -69,12 +70,7 @@ def observe(name: str, store: str, root: str, *, expected_id: str | None) -> Obs
 def observe_all(questions: Iterable[Question]) -> dict[str, ObservedLocation]:
     """Look at several locations at once, a thread each: one slow disk does not hold up the others."""
     asked = list(questions)
-    if len(asked) < 2:
-        return {each.name: _answer(each) for each in asked}
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(len(asked), thread_name_prefix="observe") as pool:
-        return {seen.name: seen for seen in pool.map(_answer, asked)}
+    return {seen.name: seen for seen in abreast(_answer, asked, len(asked), "observe")}
 
 
 def _answer(question: Question) -> ObservedLocation:

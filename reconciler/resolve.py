@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from reconciler import sources
+from reconciler.abreast import abreast
 from reconciler.agreement import asked_source, fits, mismatch, pins_another
 from reconciler.desired import route
 from reconciler.errors import LockfileError, Problem, ReconcilerError, SourceError
@@ -341,10 +341,7 @@ def _in_parallel(
                     found.append((request.variant, answer))
         return found
 
-    if len(groups) < 2:
-        return dict(pair for group in groups.values() for pair in look_at(group))
-    with ThreadPoolExecutor(min(_THREADS, len(groups))) as pool:
-        return dict(pair for pairs in pool.map(look_at, groups.values()) for pair in pairs)
+    return dict(pair for pairs in abreast(look_at, groups.values(), _THREADS, "resolve") for pair in pairs)
 
 
 def _problem(request: Request, error: ReconcilerError | ValueError) -> Problem:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler import lockfile, resolve, sources, strangers
+from reconciler.abreast import abreast
 from reconciler.comfort import changed, comfort_questions, yielding
 from reconciler.content import Contents, Held
 from reconciler.content import Question as Unread
@@ -305,13 +306,8 @@ def _files(world: World, held: Held) -> list[ObservedFile]:
 
 def denied(pins: Mapping[str, Pin], upstream: sources.World) -> dict[str, str]:
     """Say why upstream would refuse the bytes of variants; all are asked at once, most are one round trip away."""
-    if not pins:
-        return {}
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(min(8, len(pins)), thread_name_prefix="access") as pool:
-        answers = zip(pins, pool.map(lambda pin: sources.access(pin, upstream), pins.values()), strict=True)
-        return {variant: why for variant, why in answers if why}
+    answers = abreast(lambda pin: sources.access(pin, upstream), pins.values(), 8, "access")
+    return {variant: why for variant, why in zip(pins, answers, strict=True) if why}
 
 
 def assemble(world: World, steps: tuple[Step, ...], selection: Selection, registry: Registry) -> Plan:

@@ -10,6 +10,8 @@ import io
 import os
 import pwd
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -252,6 +254,34 @@ def test_output_on_a_full_disk_ends_with_our_code_and_nothing_of_python(box: Box
     done = a_process(box, "list", ">/dev/full")
     assert done.returncode == 1
     assert done.stderr == b"error: standard output: cannot be written: No space left on device\n"
+
+
+# -- a server that does not answer -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """A server that accepts, and says nothing for as long as it is there."""
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        yield made
+
+
+@pytest.mark.parametrize("command", ["lock", "plan", "apply --yes"])
+def test_ctrl_c_waits_for_no_server_and_is_told(world: Path, silent: socket.socket, command: str) -> None:
+    variants = "".join(f"  m{number}: {{ source: 'hf:acme/m{number}' }}\n" for number in range(3))
+    start = f"version: 1\nregistry: {world}/registry\nlocations:\n  x: {{ store: flat, root: {world}/x }}\nvariants:\n"
+    (world / "box.yaml").write_text(start + variants)
+    name, *flags = command.split()
+    asking = [sys.executable, "-m", "reconciler", name, "box.yaml", *flags]
+    env = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+    with subprocess.Popen(asking, cwd=world, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        held = [silent.accept() for _ in range(3)]
+        running.send_signal(signal.SIGINT)
+        # Each question alone would be tried three times, for half a minute each.
+        told = running.communicate(timeout=25)[1]
+        for connection, _ in held:
+            connection.close()
+    assert (running.returncode, told) == (130, b"interrupted\n")
 
 
 # -- the registry -----------------------------------------------------------------------------------------------------

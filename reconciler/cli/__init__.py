@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from reconciler.cli import streams
 from reconciler.errors import DiskError, InputError, ReconcilerError
@@ -44,7 +45,7 @@ def app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
     for name in commands:
         module = importlib.import_module(f"reconciler.cli.{name}{'_' * (name in _RESERVED)}")
         own_codes = "Exit codes:" in (module.command.__doc__ or "")
-        built.command(name, epilog=None if own_codes else _EPILOG)(module.command)
+        built.command(name, epilog=None if own_codes else _EPILOG)(_told_when_interrupted(module.command))
 
     @built.callback()
     def _options(
@@ -55,6 +56,20 @@ def app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
         pass
 
     return built
+
+
+def _told_when_interrupted(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Say so when Ctrl-C ends a command that has nothing better to say; typer would end in silence."""
+
+    @functools.wraps(command)
+    def told(*arguments: Any, **options: Any) -> int | None:
+        try:
+            return command(*arguments, **options)
+        except KeyboardInterrupt:
+            streams.tell("interrupted")
+            return 130
+
+    return told
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,11 +6,11 @@ The Hub has no look-up by digest. What is asked is bounded, for each model and f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reconciler.abreast import abreast
 from reconciler.detect import told_by_names
 from reconciler.errors import AccessError, NotFoundError, OfflineError, RateLimitedError, SourceError
 from reconciler.importing.clues import clues, is_repository
@@ -110,12 +110,11 @@ def ask(models: Sequence[Sought], request: Request) -> tuple[list[Answer], list[
     for model in models:
         if model.key not in run.chosen and len(run.chosen) < MODELS:
             run.chosen.append(model.key)
-    with ThreadPoolExecutor(_THREADS) as threads:
-        try:
-            answers = list(threads.map(lambda model: _answer(model, run, request.world), models))
-        except BaseException:  # Ctrl-C: the threads end with the question that they are at
-            run.refused.append("interrupted")
-            raise
+    try:
+        answers = abreast(lambda model: _answer(model, run, request.world), models, _THREADS, "match")
+    except BaseException:  # Ctrl-C: the threads end with the question that they are at
+        run.refused.append("interrupted")
+        raise
     return answers, list(_trouble(models, answers, run))
 
 

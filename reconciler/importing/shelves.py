@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reconciler.abreast import abreast
 from reconciler.detect import detect_directory, rules, told_by_names
 from reconciler.errors import ReconcilerError
 from reconciler.importing import loose, revisions
@@ -114,9 +114,8 @@ def gather(
     asks_nobody = request.world.offline and not request.local
     open_ = [pair for pair in pairs if not asks_nobody or pair[0].repository in told or not _untold(*pair)]
     known = digests_of(root, [file for shelf, _ in open_ for file in shelf.files.values()], request)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda pair: _identify(root, pair[0], pair[1], known, request), open_)
-        answers = {shelf.path: answer for (shelf, _), answer in zip(open_, found, strict=True)}
+    found = abreast(lambda pair: _identify(root, pair[0], pair[1], known, request), open_, _THREADS, "identify")
+    answers = {shelf.path: answer for (shelf, _), answer in zip(open_, found, strict=True)}
     ready: list[_Ready] = []
     unknown: list[tuple[Shelf, Row]] = []
     for shelf in shelves:

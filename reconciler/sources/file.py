@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from reconciler.abreast import abreast
 from reconciler.errors import DiskError, NotFoundError, SourceError
 from reconciler.hashing import hash_file
 from reconciler.inert import inert
@@ -36,8 +36,7 @@ def resolve(request: Request, world: World) -> Pin:
     chosen = selection.select(listed, request._replace(sha256=None))
     if request.listing:
         return Pin(request.source, None, chosen)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        files = tuple(pool.map(lambda file: _hashed(root, file), chosen))
+    files = tuple(abreast(lambda file: _hashed(root, file), chosen, min(8, os.cpu_count() or 1), "read"))
     return Pin(request.source, None, selection.select(files, request))
 
 

@@ -6,13 +6,13 @@ A store such as Ollama's makes small files from it, so that it must be known whe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from reconciler import sources
+from reconciler.abreast import abreast
 from reconciler.detect.gguf import Start, read_start
 from reconciler.errors import ReconcilerError, SourceError
 from reconciler.inert import inert
@@ -47,9 +47,8 @@ def with_headers(pin: Pin, world: World) -> Pin:
     if not files:
         return pin
     world = replace(world, small=0)  # `locate` is to say where the bytes are, not whom to ask
-    with ThreadPoolExecutor(min(4, len(files)), thread_name_prefix="headers") as pool:
-        told = pool.map(lambda file: _told(pin, file, world), files)
-        facts = {file.path: said for file, said in zip(files, told, strict=True) if said is not None}
+    told = abreast(lambda file: _told(pin, file, world), files, 4, "headers")
+    facts = {file.path: said for file, said in zip(files, told, strict=True) if said is not None}
     return replace(pin, about={**pin.about, KEY: facts})
 
 
