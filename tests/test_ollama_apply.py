@@ -182,6 +182,24 @@ def test_one_gguf_for_lmstudio_and_ollama_is_downloaded_once_and_is_one_file(box
     assert box.show("tiny:q4")["details"]["quantization_level"] == "Q4_K_M"
 
 
+@pytest.mark.parametrize("names", [("first", "second"), ("second", "first")])
+def test_a_layer_that_one_model_declares_and_another_fetches_serves_both(
+    down: Box, hub: Hub, names: tuple[str, str]
+) -> None:
+    fetched, made = names
+    like_upstream = ollama_kit.TEMPLATE.decode()
+    lmstudio_too = {"source": f"hf:{GGUF}", "files": ["*Q4_K_M.gguf"], "location": "lmstudio"}
+    down.declare({"there": lmstudio_too}, locations=lmstudio(down))
+    down.applied()
+    of_the_hub = {**lmstudio_too, "location": "ollama", "served_as": "made", "template": like_upstream}
+    down.declare({"there": lmstudio_too, fetched: {}, made: of_the_hub}, locations=lmstudio(down))
+    down.applied()
+    assert down.litter() == []
+    down.declare({"there": lmstudio_too, fetched: {}}, locations=lmstudio(down))
+    down.applied()
+    assert down.run("verify", "--full").code == 0, "what the other still needs stays"
+
+
 def test_dropping_it_from_ollama_leaves_lmstudios_file_alone(box: Box, hub: Hub) -> None:
     box.declare(shared(box), locations=lmstudio(box))
     box.applied()

@@ -43,7 +43,7 @@ def carry_out(work: Work, step: Step) -> None:
             work.finish(step, "done")
         return
     site = work.sites.site(step.address.location)
-    _check_unmoved(work, step, site)
+    _check_unmoved(work, work.as_it_came(step), site)
     check_unclaimed(work.plan.locations[site.name], step)
     local: list[str] = []
     try:
@@ -58,7 +58,7 @@ def carry_out(work: Work, step: Step) -> None:
             settle(site, deed, work.tools.digests)
             _record(work, step, deed, number)
             work.unfinished.discard(id(step))
-            _clear_stage(work, step, site)
+            _clear_stage(work, work.as_it_came(step), site)
     finally:
         for name in local:
             with contextlib.suppress(ReconcilerError):
@@ -233,7 +233,10 @@ def _clear_stage(work: Work, step: Step, site: Site) -> None:
 
     An earlier apply may have begun to fetch what this one had from elsewhere; nothing of that is unique.
     """
-    placed = {_digest(row).replace(":", "-") for row in step.files if row.method in ("link", "copy", "move")}
+    local = [
+        row for row in step.files if row.method in ("link", "copy", "move") or (row.method == "none" and row.origin)
+    ]
+    placed = {_digest(row).replace(":", "-") for row in local}
     found = (
         [name for name in site.stage.names() if name.partition(".")[0].partition("_")[0] in placed] if placed else []
     )

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from reconciler.apply.sites import Sites
+from reconciler.content import note_digest
 from reconciler.plan import Plan, Step
 from reconciler.receipt import Outcome, Result
 from reconciler.state import Address, Digest, Placed, Record, is_address
@@ -68,6 +69,8 @@ class Work:
     interrupted: bool = False
     _absent: dict[int, set[Digest]] = field(default_factory=dict)
     _since: dict[int, float] = field(default_factory=dict)
+    _noted: dict[tuple[str, str], Digest] = field(default_factory=dict)
+    """(location, path) -> digest of the notes of steps that are done."""
 
     @cached_property
     def known(self) -> dict[tuple[str, str], Placed]:
@@ -130,11 +133,19 @@ class Work:
         return True
 
     def as_it_came(self, step: Step) -> Step:
-        """Return a step without the files that it does without."""
-        absent = self._absent.get(id(step))
-        if not absent:
-            return step
-        return replace(step, files=tuple(r for r in step.files if r.digest not in absent or not r.optional))
+        """Return a step without the files that it does without, and what another step wrote for itself as there.
+
+        What one model of an Ollama declares, its template say, may be a layer that another brings from a registry.
+        """
+        absent, at = self._absent.get(id(step), ()), step.address.location
+        files = tuple(
+            row._replace(method="none", origin=f"{at}:{row.path}", replaces=False)
+            if row.method != "none" and self._noted.get((at, row.path)) == row.digest
+            else row
+            for row in step.files
+            if row.digest not in absent or not row.optional
+        )
+        return step if files == step.files else replace(step, files=files)
 
     def started(self, step: Step) -> None:
         """Take note that a step begins. Raise KeyboardInterrupt when none shall begin any more."""
@@ -155,6 +166,7 @@ class Work:
     def record(self, record: Record) -> None:
         """Keep the record of a step that was done."""
         self.put[record.address] = record
+        self._noted.update(((record.address.location, note.path), note_digest(note)) for note in record.notes)
         self.known.update(((record.root, placed.path), placed) for placed in record.files)
 
     def finish(self, step: Step, result: Result, error: str = "", hint: str = "") -> Outcome:
