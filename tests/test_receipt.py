@@ -87,6 +87,12 @@ def test_no_line_exceeds_a_terminal_for_steps_without_errors() -> None:
     assert all(len(line) <= 80 for line in body)
 
 
+def test_what_a_step_moved_is_told_in_full_on_a_narrow_terminal() -> None:
+    step = outcome("done", reason="corrupt", received=103_130, reused=103_130, trashed=103_130, seconds=0.1)
+    told = " ".join(" ".join(receipt_text(receipt(step), width=60)).split())
+    assert "corrupt, 100.7 KiB received, 100.7 KiB reused, 100.7 KiB to trash, 0.1 s" in told
+
+
 def test_an_interrupted_apply_says_so_and_how_to_go_on() -> None:
     shown = "\n".join(receipt_text(receipt(outcome("done"), outcome("not-started"), interrupted=True)))
     assert "Interrupted: 1 done, 0 failed, 0 skipped, 1 not started" in shown

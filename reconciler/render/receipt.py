@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.inert import human_bytes, human_seconds
 from reconciler.receipt import Outcome, Receipt, Result
-from reconciler.render.lines import BLOCKED, SYMBOLS, cells, name, pad, paint, shorten
+from reconciler.render.lines import BLOCKED, SYMBOLS, cells, folded, name, pad, paint, shorten
 
 _SHOWN: tuple[Result, ...] = ("done", "blocked", "not-started", "skipped", "failed")
 """What needs an eye stands last, next to the counts."""
@@ -112,7 +112,7 @@ def _outcome(outcome: Outcome, widest: int, width: int | None, colour: bool) -> 
         yield f"{start}  {address}  {_rest(outcome)}"
     else:
         yield f"{start}  {shorten(address, max(width - _BEFORE, 12))}"
-        yield " " * _BEFORE + shorten(_rest(outcome), max(width - _BEFORE, 12))
+        yield from (" " * _BEFORE + part for part in folded(_rest(outcome), max(width - _BEFORE, 12)))
     label = "blocked" if outcome.result == "blocked" else "error"
     if outcome.error:
         yield " " * _BEFORE + paint(f"{label}: {name(outcome.error)}", _COLOURS[outcome.result], colour)
