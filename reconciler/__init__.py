@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from reconciler.api import gc as gc
     from reconciler.api import history as history
     from reconciler.api import import_models as import_models
+    from reconciler.api import init as init
     from reconciler.api import list_generations as list_generations
     from reconciler.api import list_records as list_records
     from reconciler.api import list_roles as list_roles
@@ -94,10 +95,10 @@ _VALUES = {
 """Room -> the classes of it that callers meet."""
 _VERBS = (
     "Event", "ManifestLike", "Progress", "add", "analyze", "apply", "detect_model", "diff_manifests", "export",
-    "find_duplicates", "forget", "format_manifest", "gc", "history", "import_models", "list_generations",
-    "list_records", "list_roles", "load_manifest", "load_plan", "load_settings", "lock", "outdated", "plan",
-    "plan_undo", "rename", "render_plan", "repair", "resolve_source", "save_plan", "stats", "status", "undo",
-    "validate", "verify", "why",
+    "find_duplicates", "forget", "format_manifest", "gc", "history", "import_models", "init",
+    "list_generations", "list_records", "list_roles", "load_manifest", "load_plan", "load_settings", "lock",
+    "outdated", "plan", "plan_undo", "rename", "render_plan", "repair", "resolve_source", "save_plan", "stats",
+    "status", "undo", "validate", "verify", "why",
 )  # fmt: skip
 """What `reconciler.api` has."""
 _ROOM = {name: room for room, names in _VALUES.items() for name in names}

@@ -13,6 +13,8 @@ import pytest
 from importing_kit import CHAT, GGUF, Machine, a_machine, cache, note_downloads, put, whys
 from ollama_kit import install
 
+import reconciler
+from reconciler.errors import InputError
 from reconciler.hub.checkpoints import llama_files
 from reconciler.hub.ggufs import gguf, gguf_files
 from reconciler.importing import importer_of
@@ -268,3 +270,22 @@ def test_a_place_that_nobody_can_look_into_is_no_place(tmp_path: Path) -> None:
     endless = "/" + "a" * 300  # what the system refuses to look at; for root, whom no mode of a directory stops
 
     assert not [each for each in find({"LLAMA_CACHE": endless, "HF_HOME": endless}) if each.path.startswith(endless)]
+
+
+def test_the_function_writes_what_the_command_writes(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_messy_home(machine, monkeypatch)
+    init(machine, "--yes")
+    events: list[str] = []
+
+    done = reconciler.init("api.yaml", progress=lambda event: events.append(event["event"]))
+
+    here = machine.here
+    said, other = ((here / name).read_text().replace("name: api", "name: box") for name in ("box.yaml", "api.yaml"))
+    assert said == other
+    assert (here / "box.lock.json").read_bytes() == (here / "api.lock.json").read_bytes()
+    assert {path.name for path in done.written} == {"api.yaml", "api.lock.json"}
+    assert any(row.kind == "imported" for row in done.rows)
+    with pytest.raises(InputError, match="already, and it stays as it is"):
+        reconciler.init("api.yaml", places="lmstudio")
+    with pytest.raises(InputError, match="no kind of place"):
+        reconciler.init("new.yaml", places="lmstudioo")

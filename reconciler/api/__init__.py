@@ -5,7 +5,7 @@ They are meant to be imported from `reconciler` itself: `from reconciler import 
 
 from reconciler.api.acting import apply, forget, gc, plan_undo, repair, undo
 from reconciler.api.auditing import diff_manifests, export, find_duplicates, history, stats
-from reconciler.api.declaring import add, format_manifest, import_models, rename
+from reconciler.api.declaring import add, format_manifest, import_models, init, rename
 from reconciler.api.ground import Event, ManifestLike, Progress
 from reconciler.api.looking import (
     analyze,
@@ -37,6 +37,7 @@ __all__ = [
     "gc",
     "history",
     "import_models",
+    "init",
     "list_generations",
     "list_records",
     "list_roles",

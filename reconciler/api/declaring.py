@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reconciler.api.ground import Flags, ManifestLike, Progress, many, settings_of, upstream
+from reconciler.api.ground import Flags, ManifestLike, Progress, many, reading, settings_of, upstream
 
 if TYPE_CHECKING:
     from reconciler.importing import Row
@@ -63,6 +63,39 @@ def add(
     return Added(merged.rows[0].what, pin, write(merged, "add", chosen))
 
 
+def init(
+    manifest: str | os.PathLike[str] | None = None,
+    *,
+    places: str | Iterable[str] = (),
+    offline: bool = False,
+    online: bool = False,
+    settings: Flags = None,
+    progress: Progress | None = None,
+) -> Imported:
+    """Write a first manifest and its lock of what is on this machine; nothing is moved or fetched.
+
+    Without `places` (`"hf-cache"`, `"tree=/srv/models"`) every usual place of every known tool is taken that holds
+    weights. `online` searches the Hub for what has no known origin, by content. Raise InputError when there is a
+    manifest already, and for a place that is none or cannot be read.
+    """
+    from reconciler.digests import Digests
+    from reconciler.importing import fresh, machine
+    from reconciler.importing.ask import refuse_both
+    from reconciler.importing.writing import write
+
+    refuse_both(online=online, offline=offline)
+    draft = fresh.begin(None if manifest is None else os.fspath(manifest))
+    asked = many(places)
+    chosen = settings_of(None, settings)
+    found = machine.named(asked, os.environ) if asked else machine.places(os.environ)
+    world = upstream(None, chosen, progress, offline=offline)
+    watch = reading(progress) if progress else None
+    with Digests(chosen.cache / "digests.sqlite") as digests:
+        machine.take(draft, found, os.environ, world, digests, watch, online=online, must=bool(asked))
+    merged = draft.finished()
+    return Imported(tuple(merged.report), write(merged, "init", chosen))
+
+
 def import_models(
     subject: str,
     *args: str,
@@ -102,7 +135,8 @@ def import_models(
     world = upstream(target.loaded, chosen, progress, offline=offline)
     with Digests(chosen.cache / "digests.sqlite") as digests:
         also = [word for word, wanted in (("testing", testing), ("missing", missing)) if wanted]
-        request = request_of(target, args, os.environ, world, digests, local=local, online=online, also=also)
+        watch = reading(progress) if progress else None
+        request = request_of(target, args, os.environ, world, digests, watch, local=local, online=online, also=also)
         gathered = [each for each in importer.gather(request) if not isinstance(each, Table)]
     merged = with_pictures(merge(target, gathered), world)
     return Imported(tuple(merged.report), write(merged, "import", chosen, subject=subject))

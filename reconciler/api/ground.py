@@ -104,7 +104,7 @@ def means(loaded: Loaded, chosen: Settings, progress: Progress | None, *, offlin
     """Give what looking needs, and close it."""
     from reconciler import equipment
 
-    warn, watch = telling(progress), _reading(progress) if progress else None
+    warn, watch = telling(progress), reading(progress) if progress else None
     with equipment.means(chosen, loaded, offline=offline, warn=warn, watch=watch) as given:
         yield given
 
@@ -118,7 +118,7 @@ def hold(loaded: Loaded, given: Means, what: str, progress: Progress | None) -> 
         yield held
 
 
-def _reading(progress: Progress) -> Watch:
+def reading(progress: Progress) -> Watch:
     """Return a watcher that tells how many bytes of a file were read since the last event about it."""
 
     def watch(question: Question, count: int) -> None:
