@@ -123,27 +123,16 @@ def _world(loaded: Loaded, located: Contents, desires: Desires, selection: Selec
         scope=scope(desires.variants, desires.undecided, selection),
         whole=not (selection.target or selection.exclude),
         unselected=tuple(left_out(desires.variants, selection)),
-        joining=joinable(located.locations) if loaded.manifest.policy.duplicates == "link" else frozenset(),
+        joining=_joining(loaded, located.locations),
     )
 
 
-def joinable(locations: Mapping[str, ObservedLocation]) -> frozenset[str]:
-    """Return the locations on file systems where one file may have several names, and copies are told by that.
+def _joining(loaded: Loaded, locations: Mapping[str, ObservedLocation]) -> frozenset[str]:
+    if loaded.manifest.policy.duplicates != "link":
+        return frozenset()
+    from reconciler.filesystems import joinable
 
-    Where blocks are shared without sharing a file, every copy is one already, and would look like none for ever.
-    """
-    from reconciler.doctor import filesystems
-
-    known = filesystems.mounts()
-    apart = filesystems.REFLINKS | filesystems.NO_HARDLINKS
-    found = set()
-    for name, place in locations.items():
-        mount = (
-            filesystems.mount_of(place.root, known) if place.readable and place.exists and not place.by_api else None
-        )
-        if mount is not None and mount.kind not in apart:
-            found.add(name)
-    return frozenset(found)
+    return joinable(locations)
 
 
 def _refuse_nothing(loaded: Loaded, registry: Registry, resolution: Resolution) -> None:

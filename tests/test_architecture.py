@@ -21,9 +21,9 @@ OUTSIDE = {
 """Modules that touch disk, network or processes."""
 
 WORLDLY = {
-    "apply", "beneath", "cli", "digests", "digeststore", "disk", "doctor", "download", "generations", "hashing",
-    "hashpool", "house", "hub", "journal", "locking", "observe", "placing", "registry", "root", "sources", "spoilt",
-    "survey", "syncing", "trash", "verify",
+    "apply", "beneath", "cli", "digests", "digeststore", "disk", "doctor", "download", "filesystems", "generations",
+    "hashing", "hashpool", "house", "hub", "journal", "locking", "observe", "placing", "registry", "root", "sources",
+    "spoilt", "survey", "syncing", "trash", "verify",
 }  # fmt: skip
 """Rooms of ours that do."""
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.doctor import examine, filesystems, machine, places, upstream
-from reconciler.doctor.filesystems import Mount
+from reconciler import filesystems
+from reconciler.doctor import examine, machine, places, upstream
 from reconciler.download.program import Aria2c
 from reconciler.errors import SourceError
+from reconciler.filesystems import Mount
 from reconciler.locking import exclusive_lock, is_held
 
 MOUNTINFO = """\

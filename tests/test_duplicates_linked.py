@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cli_kit import Box, a_box
 
-from reconciler.doctor import filesystems
+from reconciler import filesystems
 from reconciler.plan import Action
 from tests.world_kit import MIB, have, methods, plan, recorded, told, want
 

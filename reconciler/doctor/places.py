@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.doctor import filesystems
+from reconciler import filesystems
 from reconciler.doctor.checks import Check
-from reconciler.doctor.filesystems import Mount
+from reconciler.filesystems import Mount
 from reconciler.inert import human_bytes
 
 if TYPE_CHECKING:

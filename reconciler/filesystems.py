@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from reconciler.state import ObservedLocation
 
 REFLINKS = frozenset({"btrfs", "xfs", "bcachefs", "ocfs2", "zfs"})
 """Those that can share blocks between files (https://man7.org/linux/man-pages/man2/ioctl_ficlone.2.html)."""
@@ -54,3 +57,17 @@ def mount_of(path: str, known: Iterable[Mount]) -> Mount | None:
         if inside and (best is None or len(mount.point) >= len(best.point)):
             best = mount
     return best
+
+
+def joinable(locations: Mapping[str, ObservedLocation]) -> frozenset[str]:
+    """Return the locations on file systems where one file may have several names, and copies are told by that.
+
+    Where blocks are shared without sharing a file, every copy is one already, and would look like none for ever.
+    """
+    known = mounts()
+    found = set()
+    for name, place in locations.items():
+        mount = mount_of(place.root, known) if place.readable and place.exists and not place.by_api else None
+        if mount is not None and mount.kind not in REFLINKS | NO_HARDLINKS:
+            found.add(name)
+    return frozenset(found)
