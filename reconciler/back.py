@@ -49,8 +49,9 @@ def plan_back(loaded: Loaded, registry: Registry, means: Means, to: int | None =
         generation = generations.read(registry.path, number)
         touched = [Address(*entry) for entry in generation.result["touched"]]
         steps_back.append((touched, generation.before))
-        adopted |= _adopted(generation)
-        noted |= _noted(generation)
+        if applied := _plan_of(generation):
+            adopted |= _adopted(applied)
+            noted |= _noted(applied)
         changed.append([Change.read(value) for value in generation.result.get("others", ())])
     back = undone((record for record in records(registry) if record.manifest == loaded.identity), steps_back)
     found = _found(steps_back, adopted, back)
@@ -83,11 +84,8 @@ def plan_undo(
 
 
 def _refuse_pruned(registry: Registry, number: int, earlier: int) -> None:
-    generation = generations.read(registry.path, number)
-    if not generation.plan:
-        return
-    plan = planfile.loads(generation.plan, str(generation.directory / "plan"))
-    rows = [row for step in plan.changes if step.reason == "orphan-blob" for row in step.trash]
+    plan = _plan_of(generations.read(registry.path, number))
+    rows = [row for step in (plan.changes if plan else ()) if step.reason == "orphan-blob" for row in step.trash]
     if rows:
         raise InputError(
             f"generation {number} only pruned {len(rows)} blobs that no model named: no variant is to be undone",
@@ -96,14 +94,15 @@ def _refuse_pruned(registry: Registry, number: int, earlier: int) -> None:
         )
 
 
-def _adopted(generation: generations.Generation) -> set[tuple[str, str, Digest]]:
-    """Return (root, path, digest) of the files that were there before an apply recorded them.
-
-    Of an apply that was cut short the plan is not kept; what it adopted is told from nothing.
-    """
+def _plan_of(generation: generations.Generation) -> Plan | None:
+    """Return the plan of an apply; None of one that was cut short: what it adopted is told from nothing."""
     if not generation.plan:
-        return set()
-    plan = planfile.loads(generation.plan, str(generation.directory / "plan"))
+        return None
+    return planfile.loads(generation.plan, str(generation.directory / "plan"))
+
+
+def _adopted(plan: Plan) -> set[tuple[str, str, Digest]]:
+    """Return (root, path, digest) of the files that were there before an apply recorded them."""
     return {
         (plan.locations[step.address.location].root, row.path, row.digest)
         for step in plan.changes
@@ -154,15 +153,12 @@ def _told(returning: Collection[Record]) -> Iterator[str]:
         )
 
 
-def _noted(generation: generations.Generation) -> set[tuple[str, str, str]]:
+def _noted(plan: Plan) -> set[tuple[str, str, str]]:
     """Return (root, path, text) of the notes that were there before an apply recorded them, beside all of their files.
 
     A variant is adopted, and not linked, where its notes and links were there too; but for what lies beside a model of
     a web interface, which may have been written.
     """
-    if not generation.plan:
-        return set()
-    plan = planfile.loads(generation.plan, str(generation.directory / "plan"))
     return {
         (plan.locations[step.address.location].root, note.path, note.text)
         for step in plan.changes
