@@ -99,6 +99,18 @@ def test_a_narrow_terminal_goes_without_the_least_wanted_columns(box: Box, monke
     assert lines[1].startswith("tiny-gguf-iq4_xs@lmstudio ")
 
 
+def test_columns_that_were_asked_for_stay_on_a_narrow_terminal(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reconciler.cli import session
+
+    box.apply()
+    monkeypatch.setattr(session, "width", lambda stream=None: 40)
+
+    lines = box.run("list", "box.yaml", "--columns", "name,state,source,revision").out.splitlines()
+
+    assert len(lines[0].split()) == 4
+    assert max(len(line) for line in lines[:2]) <= 40
+
+
 def test_a_location_that_cannot_be_read_says_why(box: Box) -> None:
     import shutil
 

@@ -170,12 +170,11 @@ def _table(items: Sequence[Item], chosen: Sequence[str], *, asked: bool) -> Iter
     if not items:
         return
     width, colour = session.width(), session.colour(session.settings())
-    if asked and "state" not in chosen and any(item.state for item in items) and tuple(chosen) == _DEFAULT:
+    usual = tuple(chosen) == _DEFAULT
+    if usual and asked and any(item.state for item in items):
         chosen = ("variant", "state", *_DEFAULT[1:])
     rows = [tuple(COLUMNS[column](item) for column in chosen) for item in items]
-    kept = list(range(len(chosen)))
-    if tuple(chosen) == _DEFAULT or chosen[1:2] == ("state",):
-        kept = _fitting(rows, chosen, width)
+    kept = _fitting(rows, chosen, width) if usual else range(len(chosen))
     yield from table(
         [tuple(row[column] for column in kept) for row in rows], [chosen[column].replace("_", " ") for column in kept],
         width=width, colour=colour,
