@@ -34,11 +34,7 @@ def keep(root: Root, serial: int, discovered: bytes | None, state: bytes | None)
 def newest_good(path: Path) -> tuple[Path, ...]:
     """Return the files of the newest backup that can be read, () when there is none. `path` is the registry's."""
     folder = path / FOLDER
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return ()
-    for serial in sorted({int(match[1]) for name in names if (match := _NAME.fullmatch(name))}, reverse=True):
+    for serial in _serials(folder):
         with contextlib.suppress(ValueError, DiskError):
             discovered, state = (folder / _name(serial, kind) for kind in ("discovered", "state"))
             raw = read_file(discovered)
@@ -55,15 +51,19 @@ def newest_good(path: Path) -> tuple[Path, ...]:
 
 def layers(path: Path) -> Iterator[bytes]:
     """Yield the discovered layers that are kept, newest first; what cannot be read is left out."""
-    try:
-        names = os.listdir(path / FOLDER)
-    except OSError:
-        return
-    serials = {int(match[1]) for name in names if (match := _NAME.fullmatch(name)) and match[2] == "discovered"}
-    for serial in sorted(serials, reverse=True):
+    for serial in _serials(path / FOLDER):
         with contextlib.suppress(DiskError):
             if (raw := read_file(path / FOLDER / _name(serial, "discovered"))) is not None:
                 yield raw
+
+
+def _serials(folder: Path) -> list[int]:
+    """Return the serials of the backups, newest first; none of a folder that cannot be read."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return sorted({int(match[1]) for name in names if (match := _NAME.fullmatch(name))}, reverse=True)
 
 
 def hint(path: Path) -> str:
