@@ -111,13 +111,11 @@ class Index:
 
     def of(self, kin: Kin) -> Iterator[Entry]:
         """Yield the entries that speak of the same files."""
-        for key in kin.keys:
+        shared = (kin.folder,) if kin.folder and kin.folder not in kin.keys else ()
+        for key in (*kin.keys, *shared):
             for entry in self._by_key.get(key, ()):
                 if _is_served_alike(entry, kin) and (key != kin.folder or _fits(entry, kin)):
                     yield entry
-        for entry in self._by_key.get(kin.folder, ()) if kin.folder and kin.folder not in kin.keys else ():
-            if _is_served_alike(entry, kin) and _fits(entry, kin):
-                yield entry
 
 
 def best(entries: Iterable[Entry], name: str) -> Entry | None:
