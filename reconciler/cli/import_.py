@@ -114,7 +114,7 @@ def _gathered(
         )
         gathered = list(importer_of(subject).gather(request))
         for warning in digests.warnings:
-            session.tell(f"warning: {warning}")
+            session.caution(warning)
     tables = [each for each in gathered if isinstance(each, Table)]
     return [each for each in gathered if not isinstance(each, Table)], tables[0] if tables else None
 

@@ -67,7 +67,7 @@ def command(
     with Digests(session.digest_cache()) as digests:
         machine.take(draft, chosen, os.environ, world, digests, session.reading(), online=online, must=bool(from_))
         for warning in digests.warnings:
-            session.tell(f"warning: {warning}")
+            session.caution(warning)
     merged = draft.finished()
     written = [str(each) for each in write(merged, "init")]
     if path is not None:
@@ -104,9 +104,9 @@ def _asked(found: Sequence[Usual], *, told: bool) -> list[Usual]:
 
 def _shown(place: Usual) -> str:
     from reconciler.inert import human_bytes, inert
+    from reconciler.render.lines import counted
 
-    files = "1 file" if place.files == 1 else f"{place.files} files"
-    held = f" ({files} of weights, {human_bytes(place.size)})" if place.files else ""
+    held = f" ({counted(place.files, 'file')} of weights, {human_bytes(place.size)})" if place.files else ""
     return f"{place.kind}: {place.tool.says}{', ' if place.path else ''}{inert(place.path)}{held}"
 
 
@@ -138,7 +138,7 @@ def _ending(draft: Draft, merged: Merged, chosen: Sequence[Usual], written: Sequ
         f"{counted(len(merged.names), 'variant')} in {counted(places, 'location')}, {human_bytes(sum(held.values()))}"
     )
     counts = summary(merged.rows)
-    rest = [f"{counts[kind]} left out" for kind in ("left-out",) if counts[kind]]
+    rest = [f"{counts['left-out']} left out"] if counts["left-out"] else []
     rest += [counted(counts[kind], kind) for kind in ("problem", "finding") if counts[kind]]
     told += f"; {', '.join(rest)}" if rest else ""
     yield f"{told}. Nothing was moved or fetched." if chosen else "No weights are in the usual places of this machine."
