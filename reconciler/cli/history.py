@@ -10,9 +10,6 @@ from reconciler.cli import session
 if TYPE_CHECKING:
     from reconciler.audit.past import Deed
 
-_BESIDE = 64
-"""Columns of the table besides what was done."""
-
 
 def command(manifest: session.Manifest = None, json: session.Json = False) -> int:
     """Show what each apply did, when, and how it ended.
@@ -59,11 +56,10 @@ def _text(found: Sequence[Deed]) -> Iterator[str]:
         for deed in found
     ]  # fmt: skip
     headers = ("generation", "when (UTC)", "result", "what", "plan")
-    width, shown = session.width(), len(headers)
-    if width is not None and any(len(_what(deed)) > width - _BESIDE for deed in found):
-        shown -= 1  # what was done says more than the number of the plan
-    colour = session.colour(session.settings())
-    yield from table([row[:shown] for row in rows], headers[:shown], width=width, colour=colour, folds="what")
+    # What was done says more than the number of the plan.
+    yield from table(
+        rows, headers, width=session.width(), colour=session.colour(session.settings()), folds="what", spare=("plan",)
+    )
     for deed in found:
         if deed.problem:
             yield name(f"generation {deed.number}: {deed.problem}")
