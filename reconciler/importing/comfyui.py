@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reconciler.abreast import abreast
 from reconciler.detect import check_file
 from reconciler.errors import InputError, ReconcilerError
 from reconciler.home import expand
@@ -74,8 +74,7 @@ def gather(request: Request) -> Iterator[Found | Row]:
         yield Row(
             "problem", "civitai", trouble, few([str(home) for home in dict.fromkeys(m.home.root for m in models)])
         )
-    with ThreadPoolExecutor(_THREADS) as threads:
-        found = list(threads.map(lambda model: _found(model, matches.get(model.digest), request), models))
+    found = abreast(lambda model: _found(model, matches.get(model.digest), request), models, _THREADS, "comfyui")
     known = _by_copies(models, found)
     yield from _searched(models, known, request) if request.online else known
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from reconciler import links, sources
+from reconciler.abreast import abreast
 from reconciler.detect.rules import is_pickle_name
 from reconciler.errors import NotFoundError, ReconcilerError, UnseenError
 from reconciler.importing.claims import request_of
@@ -151,8 +151,7 @@ def resolved(gathered: Iterable[Found | Row], request: Request) -> Iterator[Foun
     if request.world.offline:
         yield from everything
         return
-    with ThreadPoolExecutor(_THREADS) as threads:
-        yield from threads.map(lambda each: _resolved(each, request), everything)
+    yield from abreast(lambda each: _resolved(each, request), everything, _THREADS, "resolve")
 
 
 def _resolved(each: Found | Row, request: Request) -> Found | Row:

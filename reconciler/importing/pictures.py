@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from reconciler import lockfile
+from reconciler.abreast import abreast
 from reconciler.importing.merge import Merged
 from reconciler.sources import World
 from reconciler.state import Pin
@@ -30,9 +30,8 @@ def with_pictures(merged: Merged, world: World) -> Merged:
         for each in resolve.requests(merged.loaded)
         if each.variant in merged.names and each.preview is not None and _lacks(pins.get(each.variant))
     ]
-    with ThreadPoolExecutor(_THREADS) as threads:
-        found = threads.map(lambda each: with_preview(pins[each.variant], each, world), wanted)
-        pins.update(zip((each.variant for each in wanted), found, strict=True))
+    found = abreast(lambda each: with_preview(pins[each.variant], each, world), wanted, _THREADS, "preview")
+    pins.update(zip((each.variant for each in wanted), found, strict=True))
     return replace(merged, lock=lockfile.Lock(pins=pins))
 
 
