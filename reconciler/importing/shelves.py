@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -235,11 +235,7 @@ def _store_of(ready: Sequence[_Ready]) -> str:
 
 def _placed(root: Path, one: _Ready, name: str, store: str) -> Found | Row:
     if _fits(one, store):
-        found = one.found
-        return Found(
-            found.variant, found.pin, location=(name, {"store": store, "root": str(root)}), notes=found.notes,
-            where=found.where, identified=found.identified,
-        )  # fmt: skip
+        return replace(one.found, location=(name, {"store": store, "root": str(root)}))
     wanted = {path for path, _ in paths_of(one.found.variant, {"store": store}, one.pin)}
     lies, belongs = sorted(one.paths - wanted), sorted(wanted - one.paths)
     why = f"{inert(few(lies))} would be {inert(few(belongs))} in a {store} location; move it there first"
