@@ -23,8 +23,8 @@ _DEPTH = 8
 class Tool(NamedTuple):
     """A tool: who imports its models, where they usually lie, and the page that says so.
 
-    `own` are environment variables that move the place, with what follows their value; the first that is set counts.
-    Of `linux` and `mac` those that are there count, of `windows` (patterns, seen from WSL) too; with `first` one only.
+    `own` are environment variables that name a place, with what follows their value: those that are set come first. Of
+    `linux` and `mac` those that are there count, of `windows` (patterns, seen from WSL) too; with `first` one only.
     """
 
     subject: str
@@ -117,9 +117,10 @@ class Usual(NamedTuple):
 
 
 def find(environ: Mapping[str, str], system: str = sys.platform) -> Iterator[Usual]:
-    """Yield the usual places of this machine that hold weights, none inside another. Nothing but names is read.
+    """Yield the usual places of this machine that hold weights, none inside another.
 
-    `system` is `sys.platform`'s word. An Ollama is told apart by asking: it is not among them.
+    No weights are read: names, and the small files in which LM Studio and ComfyUI say where they look. `system`
+    is `sys.platform`'s word. An Ollama is told apart by asking: it is not among them.
     """
     taken: list[str] = []
     for kind, tool in TOOLS.items():
