@@ -28,6 +28,7 @@ def places(environ: Mapping[str, str]) -> list[Usual]:
 def named(given: Iterable[str], environ: Mapping[str, str]) -> list[Usual]:
     """Return the places that `KIND` or `KIND=DIR` means; raise InputError for a kind that is none, or has no place."""
     found: list[Usual] = []
+    usual: list[Usual] | None = None
     for text in given:
         kind, _, where = text.partition("=")
         if kind != "tree" and kind not in TOOLS:
@@ -37,7 +38,8 @@ def named(given: Iterable[str], environ: Mapping[str, str]) -> list[Usual]:
         if where or kind == "ollama":
             found.append(Usual("vllm" if kind == "tree" else kind, where))
             continue
-        there = [each for each in find(environ) if each.kind == kind]
+        usual = list(find(environ)) if usual is None else usual  # it walks every place: once, and only when needed
+        there = [each for each in usual if each.kind == kind]
         if not there:
             raise InputError(
                 f"no usual place of `{kind}` holds weights", where="--from", hint=f"name it: `--from {kind}=DIR`"
