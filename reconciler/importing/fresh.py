@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from reconciler.errors import InputError
+from reconciler.errors import InputError, ManifestError
 from reconciler.importing.findings import declared, findings
 from reconciler.importing.found import Found, Row
 from reconciler.importing.merge import Merged, merge
@@ -107,7 +107,6 @@ def _target(path: str | None) -> Target:
 
 def _check(text: str, now: Target) -> None:
     """Raise ManifestError should the comments have changed what the manifest says."""
-    from reconciler.errors import ManifestError
     from reconciler.yamlread import read
 
     where = str(now.file)

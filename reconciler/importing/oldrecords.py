@@ -254,8 +254,8 @@ def _why_not(value: object, depth: int = 0) -> str:
         is_text = "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
         return "" if is_text else "no text that a manifest can hold"
     if isinstance(value, Mapping):
-        names = {unicodedata.normalize("NFKC", key) for key in value}
-        if "" in value or len(names) < len(value) or depth > _DEEPEST:
+        keys = {unicodedata.normalize("NFKC", key) for key in value}
+        if "" in value or len(keys) < len(value) or depth > _DEEPEST:
             return "no object that a manifest can hold"
         inner = (*value, *value.values())
     elif isinstance(value, list):
