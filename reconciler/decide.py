@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -55,10 +56,14 @@ def _given_up(world: World, steps: Sequence[Step], denied: Mapping[str, str]) ->
     while True:
         blocked = frozenset(step.address for step in given if step.blocked) - world.stuck
         counting = {id(step) for step in _counting(world, given, blocked)}
-        if not counting:
-            return after_its_new_place(given)
-        why = "counts on a step that is blocked (see there)"
-        given = [replace(step, blocked=why) if id(step) in counting else step for step in given]
+        if counting:
+            why = "counts on a step that is blocked (see there)"
+            given = [replace(step, blocked=why) if id(step) in counting else step for step in given]
+            continue
+        staying = after_its_new_place(given)
+        if all(map(operator.is_, staying, given)):
+            return staying
+        given = list(staying)  # what stays after all holds its files, too
 
 
 def _counting(world: World, steps: Sequence[Step], blocked: frozenset[Address]) -> Iterator[Step]:

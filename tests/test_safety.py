@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from reconciler import decide
 from reconciler.safety import Limits, selects
 from reconciler.state import Address
 from tests.world_kit import MIB, have, methods, plan, recorded, told, want
@@ -147,6 +150,20 @@ def test_a_copy_stays_while_upstream_refuses_what_its_new_place_needs() -> None:
     full = [have(f"d{n}", free_bytes=0, device=n + 3) for n in range(7)]
     steps = plan([new, *chain], [have("a", {"p": "1"}), have("b"), *full], [recorded(old)], refused={"m": "gated"})
     assert told(steps)["m@a"] == "remove superseded!"
+
+
+def test_files_of_a_copy_that_stays_leave_with_nobody_else_also_where_the_rounds_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decide, "_ROUNDS", 1)
+    old, new, other = want("m", {"p": "1"}, at="a"), want("m", {"p": "2"}, at="b"), want("x", {"p": "1"}, at="a")
+    places, records = [have("a", {"p": "1"}), have("b")], [recorded(old), recorded(other)]
+    control = plan([new], places, records)
+    assert [row.path for row in control["x@a"].trash] == ["p"]
+    assert not control["x@a"].blocked
+    steps = plan([new], places, records, refused={"m": "gated"})
+    assert "new place is blocked" in str(steps["m@a"].blocked)
+    assert "counts on" in str(steps["x@a"].blocked)
 
 
 def test_a_chain_of_full_disks_ends_in_blocked_steps_and_never_in_a_step_without_bytes() -> None:
