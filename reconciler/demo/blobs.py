@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, cast
 
+from reconciler.demo import evidence
 from reconciler.demo.stage import Stage
 from reconciler.hub.ollama_registry import Registry
 from reconciler.hub.ollama_server import OllamaServer
@@ -73,11 +72,7 @@ def locked(stage: Stage, variant: str) -> str:
 
 def verdicts(stage: Stage) -> dict[str, list[str]]:
     """Ask `verify` once more, as a program does: which variants, and which models of others, have a bad file."""
-    done = subprocess.run(
-        [sys.executable, "-m", "reconciler", "verify", "--json"],
-        cwd=stage.directory, env={**stage.environment}, capture_output=True, check=False,
-    )  # fmt: skip
-    rows: list[dict[str, Any]] = json.loads(done.stdout)["files"]
+    rows: list[dict[str, Any]] = evidence.told(stage, "verify")["files"]
     return {
         "variants": sorted({row["address"].partition("@")[0] for row in rows}),
         "others": sorted({name for row in rows for name in row.get("breaks", ())}),

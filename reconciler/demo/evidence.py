@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +42,15 @@ def upstream(stage: Stage, repository: str) -> dict[str, File]:
     """Return the files of a repository's main branch, by path, as the hub has them."""
     held = stage.hub.repositories[repository]
     return {file.path: file for file in held.commits[held.branches["main"]].files}
+
+
+def told(stage: Stage, *arguments: str) -> Any:
+    """Run a command aside, and return its JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", "reconciler", *arguments, "--json"],
+        cwd=stage.directory, env=stage.environment, stdin=subprocess.DEVNULL, capture_output=True, check=False,
+    )  # fmt: skip
+    return json.loads(done.stdout)
 
 
 def locked(stage: Stage) -> dict[str, Any]:

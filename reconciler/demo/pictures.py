@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,18 +98,11 @@ def check_token(stage: Stage) -> None:
     stage.check("no file below the demo's directory holds it", not evidence.files_with(stage.directory, TOKEN))
 
 
-def told(stage: Stage, *arguments: str) -> Any:
-    """Run a command aside, and return its JSON."""
-    done = subprocess.run(
-        [sys.executable, "-m", "reconciler", *arguments, "--json"],
-        cwd=stage.directory, env=stage.environment, stdin=subprocess.DEVNULL, capture_output=True, check=False,
-    )  # fmt: skip
-    return json.loads(done.stdout)
-
-
 def verdicts(stage: Stage) -> Mapping[str, str]:
     """Return what `detect` says of every page, by its name."""
-    return {Path(page["file_path"]).stem: page["verdict"] for page in told(stage, "detect", "catalog")["pages"]}
+    return {
+        Path(page["file_path"]).stem: page["verdict"] for page in evidence.told(stage, "detect", "catalog")["pages"]
+    }
 
 
 def _downloads(stage: Stage) -> list[Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from reconciler.demo import blobs, evidence, mess
-from reconciler.demo.pictures import told
+from reconciler.demo.evidence import told
 from reconciler.demo.stage import TOKEN, Stage
 from reconciler.demo.tours import Chapter, Props, Tour
 from reconciler.hub import demo_takeover as world
