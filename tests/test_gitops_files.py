@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -17,8 +16,6 @@ WORKFLOWS = sorted(path.relative_to(ROOT) for path in (ROOT / "examples/github")
 GITHUB = [*WORKFLOWS, Path("action.yml")]
 GITLAB = Path("examples/gitlab/.gitlab-ci.yml")
 UNITS = sorted((ROOT / "examples/systemd").iterdir())
-
-needs_schemas = pytest.mark.skipif(not importlib.util.find_spec("check_jsonschema"), reason="needs check-jsonschema")
 
 
 def steps(path: Path) -> list[dict[str, Any]]:
@@ -42,7 +39,6 @@ def is_valid(schema: str, path: Path, *options: str) -> bool:
     return ran.returncode == 0
 
 
-@needs_schemas
 @pytest.mark.parametrize(
     ("path", "schema", "options", "key"),
     [

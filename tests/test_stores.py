@@ -120,7 +120,8 @@ def test_a_path_that_leads_out_or_into_our_books_is_never_laid_out(name: str, pa
 @pytest.mark.parametrize("name", sorted(STORES))
 @pytest.mark.parametrize("path", ["", "x", "a/b", "models--a/b/c", ".git/a/b", "models--a--b/refs/main"])
 def test_identify_takes_any_path(name: str, path: str) -> None:
-    store_of(name).identify(path)
+    found = store_of(name).identify(path)
+    assert found is None or isinstance(found, Identity)
 
 
 def test_a_store_that_is_not_there_is_refused_with_those_that_are() -> None:
