@@ -15,6 +15,7 @@ import pytest
 from reconciler.hub import Hub
 from reconciler.hub.faults import KINDS
 from reconciler.hub.weights import filler
+from reconciler.hub.wire import Call, Response
 
 SIZE = 300_000
 DATA = filler(SIZE, 1)
@@ -149,12 +150,32 @@ def test_stall_lasts_until_released(hub: Hub, url: str) -> None:
     line.connection.close()
 
 
+@pytest.mark.parametrize("head", [True, False])
+def test_a_release_is_not_missed_once_the_fault_is_counted(
+    hub: Hub, url: str, monkeypatch: pytest.MonkeyPatch, head: bool
+) -> None:
+    """Here it comes as early as can be: before a byte of the answer is sent."""
+    real = hub.answer
+
+    def answer(call: Call) -> Response:
+        response = real(call)
+        assert hub.faults_served == 1
+        hub.release()
+        return response
+
+    hub.fault("stall", after=1000, head=head)
+    monkeypatch.setattr(hub, "answer", answer)
+    assert fetch(url)[:2] == (200, DATA)
+
+
 def test_stall_can_hold_back_the_whole_answer(hub: Hub) -> None:
     hub.fault("stall", origin="hub", head=False)
     line = Line(f"{hub.url}/api/models/acme/tiny")
     answers: list[int] = []
     thread = threading.Thread(target=lambda: answers.append(line.get().status))
     thread.start()
+    while not hub.faults_served:
+        pass
     thread.join(0.05)
     assert answers == []
     hub.release()

@@ -14,7 +14,7 @@ import ollama_box_kit
 import ollama_kit
 import pytest
 from ollama_box_kit import NOBODY, TEMPLATE, Box, move, snapshot
-from ollama_kit import ask, publish, pull
+from ollama_kit import Answer, ask, publish, pull
 
 from reconciler.hub.ggufs import gguf_files
 from reconciler.hub.ollama_registry import Registry
@@ -572,14 +572,16 @@ def test_somebody_who_pulls_the_same_at_the_same_time_does_not_disturb_us(tmp_pa
         box.declare(OWNED)
         assert box.run("lock").code == 0
         registry.fault("stall", origin="cdn", method="GET", after=1000)
-        theirs = threading.Thread(target=lambda: pull(server.url, f"{registry.host}/acme/tiny:v1"))
+        said: list[Answer] = []
+        theirs = threading.Thread(target=lambda: said.append(pull(server.url, f"{registry.host}/acme/tiny:v1")))
         theirs.start()
         while not registry.faults_served:
             pass
         ran = box.apply()
         registry.release()
-        theirs.join(30)
+        theirs.join()
         assert ran.code == 0, ran.text
+        assert [(each.status, each.lines[-1]) for each in said] == [(200, {"status": "success"})]
         assert box.run("plan", "--detailed-exitcode").code == 0
         assert box.run("verify", "--full").code == 0
         assert (box.broken_blobs(), set(box.listed())) == ([], {f"{registry.host}/acme/tiny:v1", "mine:b"})

@@ -13,7 +13,7 @@ import ollama_box_kit
 import ollama_kit
 import pytest
 from ollama_box_kit import TEMPLATE, Box, move, snapshot
-from ollama_kit import ask, publish, pull
+from ollama_kit import Answer, ask, publish, pull
 
 from reconciler.apply import by_api
 from reconciler.errors import OllamaError
@@ -300,15 +300,16 @@ def test_somebody_who_pulls_the_same_at_the_same_time_does_not_disturb_us(boxed:
     boxed.declare(OWNED)
     assert boxed.run("lock").code == 0
     boxed.registry.fault("stall", origin="cdn", method="GET", after=1000)
-    said: list[Any] = []
+    said: list[Answer] = []
     theirs = threading.Thread(target=lambda: said.append(pull(boxed.url, source_name(boxed))))
     theirs.start()
     while not boxed.registry.faults_served:
         pass
     boxed.registry.release()
     ran = boxed.apply()
-    theirs.join(30)
+    theirs.join()
     assert ran.code == 0, ran.text
+    assert [(each.status, each.lines[-1]) for each in said] == [(200, {"status": "success"})]
     assert boxed.run("plan", "--detailed-exitcode").code == 0
     assert set(boxed.listed()) == {source_name(boxed), "mine:b"}
     assert boxed.broken_blobs() == []

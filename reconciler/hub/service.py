@@ -207,9 +207,10 @@ class Service(ABC):
         reader: BinaryIO = connection.makefile("rb", buffering=65536)  # type: ignore[assignment]
         try:
             while not gate.closing and (call := read_call(reader, origin, self.body_limit)):
+                turn = gate.turn()
                 response = self.answer(call)
                 count = self._log.begin(call, response.status)
-                if not send(connection, call, response, gate, count):
+                if not send(connection, call, response, turn, count):
                     break
         except (OSError, ValueError):
             pass  # the other side left, or does not speak HTTP

@@ -112,10 +112,13 @@ class Gate:
         self._releases = 0
         self.closing = False
 
-    @property
-    def releases(self) -> int:
-        """How often `release` was called: a body remembers it when it begins."""
-        return self._releases
+    def turn(self) -> Turn:
+        """Return the turn of one answer. It is taken before anybody can know of the answer, so no release is missed."""
+        return Turn(self, self._releases)
+
+    def has_released(self, since: int) -> bool:
+        """Whether `release` was called after there were `since` releases."""
+        return self._releases != since
 
     def release(self) -> None:
         """Let everything that waits go on."""
@@ -133,6 +136,27 @@ class Gate:
         """Wait `seconds`; return at once, and True, when released after `since` or closing."""
         with self._condition:
             return self._condition.wait_for(lambda: self.closing or self._releases != since, seconds)
+
+
+class Turn(NamedTuple):
+    """One answer at the gate, and how many releases there were before it."""
+
+    gate: Gate
+    since: int
+
+    @property
+    def closing(self) -> bool:
+        """Whether the hub closes."""
+        return self.gate.closing
+
+    @property
+    def released(self) -> bool:
+        """Whether there was a release since."""
+        return self.gate.has_released(self.since)
+
+    def pause(self, seconds: float) -> bool:
+        """Wait `seconds`; return at once, and True, when released or closing."""
+        return self.gate.pause(seconds, self.since)
 
 
 class _EndOfConnection(Exception):  # noqa: N818 - not an error: what the fault wants
@@ -178,7 +202,7 @@ def _read_body(reader: BinaryIO, headers: Mapping[str, str], limit: int) -> byte
     return bytes(body)
 
 
-def send(connection: socket.socket, call: Call, response: Response, gate: Gate, count: Callable[[int], None]) -> bool:
+def send(connection: socket.socket, call: Call, response: Response, turn: Turn, count: Callable[[int], None]) -> bool:
     """Send `response`; `count` hears of the body's bytes just before they leave. Return whether to keep the line."""
     delivery = response.delivery
     keep = call.headers.get("connection", "").lower() != "close" and not delivery.endless and delivery.length is None
@@ -186,7 +210,7 @@ def send(connection: socket.socket, call: Call, response: Response, gate: Gate, 
     bodiless = call.method == "HEAD" or response.status in (204, 304)
     if delivery.mute or (bodiless and delivery.after is not None):
         try:
-            _interrupt(connection, delivery, gate, gate.releases)
+            _interrupt(connection, delivery, turn)
         except _EndOfConnection:
             return False
         delivery = _AS_PROMISED
@@ -195,7 +219,7 @@ def send(connection: socket.socket, call: Call, response: Response, gate: Gate, 
         return keep
     if response.stream is not None:
         try:
-            _send_stream(connection, head, response.stream, delivery, gate, count)
+            _send_stream(connection, head, response.stream, delivery, turn, count)
         except _EndOfConnection:
             return False
         return keep
@@ -210,7 +234,7 @@ def send(connection: socket.socket, call: Call, response: Response, gate: Gate, 
         if isinstance(response.blob.content, Path) and as_promised:
             _send_file(connection, response.blob.content, response.start, response.end, count)
         else:
-            _send_blocks(connection, response, gate, count)
+            _send_blocks(connection, response, turn, count)
     except _EndOfConnection:
         return False
     return keep
@@ -231,19 +255,19 @@ def _head(response: Response, *, keep: bool) -> bytes:
 
 
 def _send_stream(
-    connection: socket.socket, head: bytes, stream: Stream, delivery: Delivery, gate: Gate, count: Callable[[int], None]
+    connection: socket.socket, head: bytes, stream: Stream, delivery: Delivery, turn: Turn, count: Callable[[int], None]
 ) -> None:
     """Send what comes as it comes; stop, and close the stream, when nobody listens any more."""
-    since, left = gate.releases, delivery.after
+    left = delivery.after
     with closing(stream):
         connection.sendall(head)
         for piece in stream:
-            if gate.closing or _has_hung_up(connection):
+            if turn.closing or _has_hung_up(connection):
                 raise _EndOfConnection
             data = memoryview(piece)
             if left is not None and left <= len(data):
                 _send_data(connection, data[:left], count, chunked=True)
-                _interrupt(connection, delivery, gate, since)
+                _interrupt(connection, delivery, turn)
                 data, left = data[left:], None
             _send_data(connection, data, count, chunked=True)
             left = None if left is None else left - len(data)
@@ -266,26 +290,25 @@ def _send_file(connection: socket.socket, path: Path, start: int, stop: int, cou
             start += sent
 
 
-def _send_blocks(connection: socket.socket, response: Response, gate: Gate, count: Callable[[int], None]) -> None:
+def _send_blocks(connection: socket.socket, response: Response, turn: Turn, count: Callable[[int], None]) -> None:
     delivery = response.delivery
-    since = gate.releases
     left = delivery.after
     began, sent = time.monotonic(), 0
-    for block in _blocks(response, lambda: gate.releases != since):
+    for block in _blocks(response, lambda: turn.released):
         data = memoryview(block)
         if left is not None and left < len(data):
             _send_data(connection, data[:left], count, chunked=delivery.chunked)
-            _interrupt(connection, delivery, gate, since)
+            _interrupt(connection, delivery, turn)
             data, left = data[left:], None
         _send_data(connection, data, count, chunked=delivery.chunked)
         sent += len(data)
         left = None if left is None else left - len(data)
         if delivery.rate:
-            gate.pause(began + (sent - delivery.rush) / delivery.rate - time.monotonic(), since)
-        if gate.closing:
+            turn.pause(began + (sent - delivery.rush) / delivery.rate - time.monotonic())
+        if turn.closing:
             raise _EndOfConnection
     if left is not None:  # the body ended before the point was reached, or just there
-        _interrupt(connection, delivery, gate, since)
+        _interrupt(connection, delivery, turn)
     if delivery.chunked:
         connection.sendall(b"0\r\n\r\n")
 
@@ -316,13 +339,13 @@ def _send_data(connection: socket.socket, data: memoryview, count: Callable[[int
         connection.sendall(data)
 
 
-def _interrupt(connection: socket.socket, delivery: Delivery, gate: Gate, since: int) -> None:
+def _interrupt(connection: socket.socket, delivery: Delivery, turn: Turn) -> None:
     """Do what the fault wants at this point of the body; return only when the body shall go on."""
     if delivery.then == "stall":
-        while not gate.pause(0.1, since):
+        while not turn.pause(0.1):
             if _has_hung_up(connection):
                 raise _EndOfConnection
-        if gate.closing:
+        if turn.closing:
             raise _EndOfConnection
         return
     if delivery.then == "reset":
