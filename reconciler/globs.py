@@ -34,6 +34,11 @@ def check_pattern(pattern: str) -> str:
     return pattern
 
 
+def exact(path: str) -> str:
+    """Return the pattern that means one path: what is special in a glob is put between brackets."""
+    return re.sub(r"([*?\[])", r"[\1]", path)
+
+
 def matches(pattern: str, path: str) -> bool:
     """Whether `pattern` means the file at `path` (posix, relative; case counts).
 

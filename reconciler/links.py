@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from reconciler.air import Air
+from reconciler.globs import exact
 from reconciler.paths import check_relative
 from reconciler.references import parse
 
@@ -88,9 +89,13 @@ def fields_of(source: str) -> tuple[dict[str, Any], tuple[str, ...]]:
         raise ValueError(found.why)
     if found.source.startswith(("https://", "http://")):
         return {"source": source}, ()
-    file = f"{found.file}**" if found.file.endswith("/") else found.file
     notes = tuple(note for note in found.notes if "names no file" not in note)
-    return {"source": found.source, **({"files": [file]} if file else {})}, notes
+    return {"source": found.source, **({"files": [pattern_of(found.file)]} if found.file else {})}, notes
+
+
+def pattern_of(file: str) -> str:
+    """Return the pattern that means the file of an address; of a directory, which ends with `/`, all that is in it."""
+    return f"{exact(file)}**" if file.endswith("/") else exact(file)
 
 
 def _of_hub(parts: SplitResult) -> Source:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from time import process_time
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler import links
 from reconciler.globs import check_pattern, matches, matches_text
 
 
@@ -106,3 +108,19 @@ def test_texts_ignore_case_and_slashes() -> None:
     assert matches_text("hf:Qwen/*", "hf:qwen/Qwen3-8B-AWQ")
     assert matches_text("*@linux*", "a/b@LINUX_wsl")
     assert not matches_text("gguf", "gguf2")
+
+
+@pytest.mark.parametrize("name", ["x[1].gguf", "x[!a].gguf", "plain.gguf"])
+def test_the_file_of_an_address_is_that_file_and_no_other(name: str) -> None:
+    said, _ = links.fields_of(f"https://huggingface.co/acme/Tiny/resolve/main/{quote(name)}")
+
+    [pattern] = said["files"]
+    assert check_pattern(pattern)
+    assert matches(pattern, name)
+    assert not any(matches(pattern, other) for other in ("x1.gguf", "xb.gguf", "x!.gguf"))
+
+
+def test_a_directory_of_an_address_is_all_that_is_in_it() -> None:
+    [pattern] = links.fields_of("https://huggingface.co/acme/Tiny/tree/main/Q4%5Ba%5D")[0]["files"]
+    assert matches(pattern, "Q4[a]/m-00001-of-00002.gguf")
+    assert not matches(pattern, "Q4a/m-00001-of-00002.gguf")

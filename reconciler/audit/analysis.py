@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from reconciler.detect import is_pickle_name, rules
-from reconciler.globs import MAX_STARS, matches
+from reconciler.globs import MAX_STARS, exact, matches
 from reconciler.naming import family_of, variant_name
 from reconciler.state import GATED, UNREAD, Artifact, Pin
 from reconciler.yamlwrite import flow, scalar
 
 _SHARD = re.compile(r"[0-9]{5,6}-of-[0-9]{5,6}")
-_SPECIAL = re.compile(r"[*?\[\]]")
 
 
 class Build(NamedTuple):
@@ -147,10 +146,10 @@ def _projector(paths: Sequence[str]) -> str | None:
 
 def _globs(paths: Sequence[str], everything: Iterable[str]) -> list[str]:
     """Return patterns that mean these files and no others: one for numbered shards, else a name each."""
-    exact = [_SPECIAL.sub("?", path) for path in paths]
-    short = sorted({_SHARD.sub("*", path) for path in exact})
+    names = [exact(path) for path in paths]
+    short = sorted({_SHARD.sub("*", path) for path in names})
     meant = {path for path in everything if any(matches(glob, path) for glob in short)}
-    return short if meant == set(paths) and all(glob.count("*") <= MAX_STARS for glob in short) else exact
+    return short if meant == set(paths) and all(glob.count("*") <= MAX_STARS for glob in short) else names
 
 
 def _snippet(name: str, source: str, files: Sequence[str], exclude: Sequence[str] = ()) -> str:

@@ -10,9 +10,9 @@ from reconciler import links, sources
 from reconciler.abreast import abreast
 from reconciler.detect.rules import is_pickle_name
 from reconciler.errors import NotFoundError, ReconcilerError, UnseenError
+from reconciler.globs import exact
 from reconciler.importing.claims import request_of
 from reconciler.importing.found import Found, Request, Row
-from reconciler.importing.parts import exact
 from reconciler.inert import inert
 from reconciler.naming import Named
 from reconciler.references import parse

@@ -19,10 +19,10 @@ from reconciler.catalog.commands import PROGRAMS, fetch_of, simple_commands
 from reconciler.catalog.pages import Block
 from reconciler.detect import rules
 from reconciler.errors import InputError
+from reconciler.globs import exact
 from reconciler.home import expand
 from reconciler.importing import images
 from reconciler.importing.found import Found, Request, Row
-from reconciler.importing.parts import exact
 from reconciler.inert import few, inert
 from reconciler.ollama import names
 from reconciler.oserrors import disk_error
@@ -159,7 +159,7 @@ def _of_url(url: str, output: str = "") -> _Wanted:
         raise ValueError(link.why or "the address names nothing that a manifest could")
     said: dict[str, Any] = {"source": link.source}
     if link.file:
-        said["files"] = [f"{link.file}**" if link.file.endswith("/") else exact(link.file)]
+        said["files"] = [links.pattern_of(link.file)]
     notes = list(link.notes)
     if link.has_secret:
         notes.append("a key stands in the address: it is not taken over; take it off the list, and make it invalid")

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reconciler.detect import Detected, detect_directory, rules
+from reconciler.globs import exact
 from reconciler.importing import matching
 from reconciler.importing.claims import paths_of
 from reconciler.importing.found import Found, Origin, Request, Row
 from reconciler.importing.matching import Answer, Sought
-from reconciler.importing.parts import Part, denied, exact, is_gits, is_weight, lacks, parts, selection
+from reconciler.importing.parts import Part, denied, is_gits, is_weight, lacks, parts, selection
 from reconciler.inert import few, inert
 from reconciler.naming import Named
 from reconciler.sources import headers

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from reconciler.detect import is_pickle_name, rules
+from reconciler.globs import exact
 from reconciler.inert import few
 
 _WEIGHTS = (".gguf", ".safetensors", ".onnx", ".h5", ".msgpack")
@@ -108,11 +109,6 @@ def _means(said: Mapping[str, Sequence[str]], paths: Iterable[str]) -> set[str]:
         return any(matches(pattern, path) for pattern in said.get(key, ()))
 
     return {path for path in paths if is_meant(path, "files") and not is_meant(path, "exclude")}
-
-
-def exact(path: str) -> str:
-    """Return the pattern that means one path: what is special in a glob is put between brackets."""
-    return re.sub(r"([*?\[])", r"[\1]", path)
 
 
 def _shards(path: str) -> str:

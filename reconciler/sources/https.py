@@ -54,7 +54,7 @@ def _refuse_page(reference: str) -> None:
     found = links.read(reference)
     page = found.source.startswith("hf:") and "/resolve/" not in reference and "/raw/" not in reference
     if page or (found.source.startswith("civitai:") and "/api/" not in reference):
-        files = f" with `files: [{found.file}{'**' * found.file.endswith('/')}]`" if found.file else ""
+        files = f" with `files: [{links.pattern_of(found.file)}]`" if found.file else ""
         raise ValueError(f"{reference[:200]!r} is a page for people, not a file; did you mean {found.source}{files}?")
 
 
