@@ -6,11 +6,11 @@ import io
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from demo_kit import reconciler
 
 from reconciler import demo
 from reconciler.demo import manifest
@@ -23,14 +23,6 @@ from reconciler.house import is_payload, staged
 from reconciler.hub import Hub
 
 FULL = ["validate", "plan", "apply", "list", "roles", "verify", "lock", "undo", "gc"]
-
-
-def reconciler(*arguments: str, temporary: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "reconciler", *arguments],
-        env={**os.environ, "TMPDIR": str(temporary), **variables},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
 
 
 def test_the_whole_demo_keeps_every_promise_and_leaves_nothing_behind(world: Path) -> None:

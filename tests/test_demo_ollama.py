@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from demo_kit import reconciler
 
 from reconciler import demo
 from reconciler.demo.account import to_json
@@ -19,11 +17,7 @@ from reconciler.hub.ollama_registry import Registry
 
 def test_the_whole_tour_keeps_every_promise_and_leaves_nothing_behind(world: Path) -> None:
     mine = {"OLLAMA_HOST": "http://127.0.0.1:1", "OLLAMA_MODELS": str(world / "mine")}
-    done = subprocess.run(
-        [sys.executable, "-m", "reconciler", "demo", "ollama", "--json"],
-        env={**os.environ, "TMPDIR": str(world), **mine},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    done = reconciler("demo", "ollama", "--json", temporary=world, **mine)
     told = json.loads(done.stdout)
     broken = [check["claim"] for step in told["steps"] for check in step["checks"] if not check["ok"]]
     assert (broken, done.returncode, told["ok"], done.stderr) == ([], 0, True, "")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from demo_kit import reconciler
 
 from reconciler import demo
 from reconciler.demo import mess
@@ -28,11 +26,7 @@ def test_the_whole_tour_keeps_every_promise_and_the_users_own_home_is_not_looked
     }
     mess.put(world, {"cpp/mine.gguf": b"GGUF", "root/weights/me/mine/mine.gguf": b"GGUF"})
     mine["IMAGEWORKS_MODEL_ROOT"] = str(world / "root")
-    done = subprocess.run(
-        [sys.executable, "-m", "reconciler", "demo", "takeover", "--json", "--keep", str(world / "kept")],
-        env={**os.environ, "TMPDIR": str(world), **mine},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    done = reconciler("demo", "takeover", "--json", "--keep", str(world / "kept"), temporary=world, **mine)
     told = json.loads(done.stdout)
     broken = [check["claim"] for step in told["steps"] for check in step["checks"] if not check["ok"]]
     assert (broken, done.returncode, told["ok"], done.stderr) == ([], 0, True, "")
