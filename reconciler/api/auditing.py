@@ -20,17 +20,16 @@ if TYPE_CHECKING:
 def stats(manifest: ManifestLike = None, *, settings: Flags = None, progress: Progress | None = None) -> Usage:
     """Return bytes by location, format, family and quant, shared ones counted once, and what could be freed.
 
-    Raise ManifestError, RegistryError.
+    Raise ManifestError, LockfileError, RegistryError.
     """
-    from reconciler import lockfile
     from reconciler.audit import usage
+    from reconciler.audit.knowing import pins_of
     from reconciler.trash import waiting
 
     loaded = loaded_of(manifest)
     with _contents(loaded, settings, progress) as contents:
         trash = sum(one.frees for one in waiting(contents.locations, float("inf")))
-        lock = lockfile.read(lockfile.path_for(loaded.path))
-        return usage.account(contents, trash, usage.titles_of(lock.pins if lock else {}))
+        return usage.account(contents, trash, usage.titles_of(pins_of(loaded)))
 
 
 def find_duplicates(
@@ -86,13 +85,12 @@ def diff_manifests(old: ManifestLike, new: ManifestLike) -> tuple[Change, ...]:
 
     No disk is looked at and nobody is asked. Raise ManifestError, LockfileError.
     """
-    from reconciler import lockfile
     from reconciler.audit.comparing import Side, compare
+    from reconciler.audit.knowing import pins_of
 
     def side(manifest: ManifestLike) -> Side:
         loaded = loaded_of(manifest)
-        lock = lockfile.read(lockfile.path_for(loaded.path))
-        return Side(loaded, lock.pins if lock else {})
+        return Side(loaded, pins_of(loaded))
 
     return compare(side(old), side(new))
 

@@ -1,4 +1,4 @@
-"""What is known without reading a file or asking anybody: digests of what is here, variants that are only declared."""
+"""What is known without reading a file or asking anybody: digests of what is here, pins, what is only declared."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from reconciler.content import Contents
     from reconciler.manifest import Loaded
     from reconciler.registry import Registry
+    from reconciler.state import Pin
     from reconciler.survey import Means
 
 
@@ -40,14 +41,20 @@ def contents_of(loaded: Loaded, registry: Registry, means: Means) -> Contents:
     return replace(contents, known=known)
 
 
+def pins_of(loaded: Loaded) -> Mapping[str, Pin]:
+    """Return the pins of a manifest's lock, none where there is no lock. Raise LockfileError."""
+    from reconciler import lockfile
+
+    lock = lockfile.read(lockfile.path_for(loaded.path))
+    return lock.pins if lock else {}
+
+
 def only_declared(loaded: Loaded, recorded: Iterable[Item]) -> list[Item]:
     """Return an item for every variant that is declared and not recorded, as the lock has it. Raise LockfileError."""
-    from reconciler import lockfile
     from reconciler.audit.inventory import absent
     from reconciler.desired import claims, desire, role_positions
 
-    lock = lockfile.read(lockfile.path_for(loaded.path))
-    wanted = desire(loaded, lock.pins if lock else {}, {})
+    wanted = desire(loaded, pins_of(loaded), {})
     roles = role_positions(loaded.manifest.roles)
     said = {name: claims(variant, roles.get(name, ())) for name, variant in loaded.manifest.variants.items()}
     return absent(wanted.variants, wanted.undecided, recorded, said)

@@ -53,10 +53,9 @@ def command(
 
 
 def _side(path: str) -> Side:
-    from reconciler import lockfile
     from reconciler.audit.comparing import Side
+    from reconciler.audit.knowing import pins_of
     from reconciler.manifest import load
 
     loaded = load(path)
-    lock = lockfile.read(lockfile.path_for(loaded.path))
-    return Side(loaded, lock.pins if lock else {})
+    return Side(loaded, pins_of(loaded))

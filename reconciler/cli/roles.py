@@ -38,7 +38,7 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
     \b
     Exit codes: 0 listed; 1 error.
     """
-    from reconciler import lockfile
+    from reconciler.audit.knowing import pins_of
     from reconciler.manifest import load
     from reconciler.registry import records
 
@@ -47,8 +47,7 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
     ours = {
         record.address.variant: record for record in records(registry) if record.manifest == loaded.identity
     }  # fmt: skip
-    lock = lockfile.read(lockfile.path_for(loaded.path))
-    places = _places(loaded, ours, lock.pins if lock else {})
+    places = _places(loaded, ours, pins_of(loaded))
     if json:
         session.say_json({
             "manifest": {"path": str(loaded.path), "name": loaded.name},

@@ -36,9 +36,8 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
     \b
     Exit codes: 0 shown; 1 error.
     """
-    from reconciler import lockfile
     from reconciler.audit import usage
-    from reconciler.audit.knowing import contents_of
+    from reconciler.audit.knowing import contents_of, pins_of
     from reconciler.manifest import load
     from reconciler.trash import waiting
 
@@ -46,8 +45,7 @@ def command(manifest: session.Manifest = None, json: session.Json = False) -> in
     with session.means(loaded, offline=True) as means:
         contents = contents_of(loaded, session.open_registry(loaded), means)
     trash = sum(one.frees for one in waiting(contents.locations, float("inf")))
-    lock = lockfile.read(lockfile.path_for(loaded.path))
-    found = usage.account(contents, trash, usage.titles_of(lock.pins if lock else {}))
+    found = usage.account(contents, trash, usage.titles_of(pins_of(loaded)))
     if json:
         session.say_json({"manifest": {"path": str(loaded.path), "name": loaded.name}, **usage.as_value(found)})
     else:
