@@ -312,6 +312,15 @@ def test_a_limit_holds_and_without_it_every_page_is_read(hub: Hub) -> None:
     assert len(list(api(hub).list_models(search="orca"))) == 7
 
 
+def test_the_next_page_asks_for_every_tag_that_the_first_did(hub: Hub) -> None:
+    for number in range(2):
+        hub.add(f"many/orca-{number}", {"a.gguf": b"a", "a.safetensors": b"a"})
+
+    first = ask(f"{hub.url}/api/models?filter=gguf&filter=safetensors&limit=1")
+
+    assert "filter=gguf&filter=safetensors" in first.headers["link"]
+
+
 def test_without_full_a_search_tells_neither_files_nor_commits(hub: Hub) -> None:
     [info] = json.loads(ask(f"{hub.url}/api/models?search=acme/tiny").body)
 

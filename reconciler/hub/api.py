@@ -219,7 +219,7 @@ def _models(world: World, call: Call) -> Response:
     headers = quota(world, "api")
     start, page = int(query.get("cursor", 0)), min(_MODELS_PAGE, int(query.get("limit", _MODELS_PAGE)))
     if start + page < len(found):
-        following = urlencode({**query, "cursor": start + page})
+        following = urlencode({**parse_qs(call.query_string), "cursor": start + page}, doseq=True)
         headers["Link"] = f'<{world.url}{call.path}?{following}>; rel="next"'
     brief = () if _flag(call, "full") else _IN_FULL
     page_of = [{key: value for key, value in info.items() if key not in brief} for info in found[start : start + page]]
