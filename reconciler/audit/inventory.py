@@ -157,6 +157,11 @@ def _fact(key: str) -> Callable[[Item], object]:
     return lambda item: _told_of(item).get(key)
 
 
+def license_of(item: Item) -> str | None:
+    """Return the licence that is declared, else what upstream says, else what the bytes or the README tell."""
+    return item.attributes.license or (item.pin.license if item.pin else None) or _told_of(item).get("license")
+
+
 def _told_of(item: Item) -> Mapping[str, Any]:
     return item.record.told if item.record else {}
 
@@ -195,9 +200,7 @@ COLUMNS: Mapping[str, Callable[[Item], object]] = {
     "roles": lambda item: ", ".join(f"{role}:{position}" for role, position in item.attributes.roles) or None,
     "backend": lambda item: item.attributes.backend,
     "served_as": lambda item: item.attributes.served_as,
-    "license": lambda item: (
-        item.attributes.license or (item.pin.license if item.pin else None) or _told_of(item).get("license")
-    ),
+    "license": license_of,
     "readme": _readme,
     "protect": lambda item: "yes" if item.attributes.protect else None,
     "source": lambda item: item.source,

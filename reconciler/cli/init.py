@@ -119,11 +119,15 @@ def _value(merged: Merged, chosen: Sequence[Usual], written: Sequence[str]) -> d
         "written": list(written),
         "places": [{"kind": each.kind, "path": each.path, "files": each.files, "bytes": each.size} for each in chosen],
         "variants": len(merged.names),
-        "bytes": sum(
-            file.size for name in merged.names if name in merged.lock.pins for file in merged.lock.pins[name].files
-        ),
+        "bytes": _held(merged),
         **reports.as_value(merged.rows),
     }
+
+
+def _held(merged: Merged) -> int:
+    """Return the bytes of what was declared, each content once."""
+    pins = [merged.lock.pins[name] for name in merged.names if name in merged.lock.pins]
+    return sum({file.digest: file.size for pin in pins for file in pin.files}.values())
 
 
 def _ending(draft: Draft, merged: Merged, chosen: Sequence[Usual], written: Sequence[str]) -> Iterator[str]:
@@ -131,12 +135,8 @@ def _ending(draft: Draft, merged: Merged, chosen: Sequence[Usual], written: Sequ
     from reconciler.inert import human_bytes, inert
     from reconciler.render.lines import counted
 
-    held = {file.digest: file.size for name in merged.names if name in merged.lock.pins
-            for file in merged.lock.pins[name].files}  # fmt: skip
     places = len(draft.now.loaded.manifest.locations) if draft.now.loaded else 0
-    told = (
-        f"{counted(len(merged.names), 'variant')} in {counted(places, 'location')}, {human_bytes(sum(held.values()))}"
-    )
+    told = f"{counted(len(merged.names), 'variant')} in {counted(places, 'location')}, {human_bytes(_held(merged))}"
     counts = summary(merged.rows)
     rest = [f"{counts['left-out']} left out"] if counts["left-out"] else []
     rest += [counted(counts[kind], kind) for kind in ("problem", "finding") if counts[kind]]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reconciler.audit.because import Account, Shared
     from reconciler.plan import Plan
 
-_ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
+_ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 
 
 def command(
@@ -95,7 +95,7 @@ def _lines(found: Account) -> Iterator[tuple[str, str]]:
     if found.place:
         yield "place", f"{found.location or 'none yet'}: {found.place}"
     for role, position, many in found.roles:
-        yield "role", f"{role}: {_ORDINALS.get(position, f'{position}th')} of {many}"
+        yield "role", f"{role}: {_ordinal(position)} of {many}"
     for held in found.records:
         record = held.record
         size = human_bytes(sum(file.size for file in record.files))
@@ -126,3 +126,7 @@ def _sharing(shared: Iterable[Shared]) -> Iterator[tuple[str, str]]:
         size = human_bytes(sum({each.path: each.size for each in files}.values()))
         owner = who or f"files of nobody ({files[0].other}{', …' if len(files) > 1 else ''})"
         yield "shares", f"{counted(len({each.path for each in files}), 'file')} ({size}) with {owner}"
+
+
+def _ordinal(number: int) -> str:
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else _ENDINGS.get(number % 10, 'th')}"

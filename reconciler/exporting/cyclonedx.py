@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from reconciler.air import parse as parse_air
+from reconciler.audit.inventory import license_of
 from reconciler.ollama import names
 from reconciler.references import Reference, parse
 from reconciler.secrets import redact
@@ -67,9 +68,9 @@ def _metadata(exported: Exported) -> dict[str, Any]:
 
 
 def _component(item: Item, exported: Exported) -> dict[str, Any]:
-    said, pin = item.attributes, item.pin
+    pin = item.pin
     files = list(pin.files) if pin else []
-    license_ = said.license or (pin.license if pin else None)
+    license_ = license_of(item)
     reference = parse(item.source)
     facts = {
         "type": "machine-learning-model",
